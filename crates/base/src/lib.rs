@@ -1,0 +1,12 @@
+//! What every other crate takes from the world outside: time, randomness, tasks and the signal to stop.
+//!
+//! This is the only crate that may read a clock, draw random numbers or spawn a task, so that a simulation can
+//! put its own in their place. It must never depend on another crate of the project.
+
+mod clock;
+mod random;
+mod tasks;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use random::{Random, SeededRandom, SystemRandom};
+pub use tasks::{Cancelled, Failure, Shutdown, Supervisor, TaskKind};
