@@ -285,16 +285,16 @@ impl Session {
         let mut inbox = member.inbox.lock();
         let mut events: Vec<Arc<Event>> = Vec::new();
         let mut bytes = 0;
-        while let Some(event) = inbox.events.front() {
+        while let Some(event) = inbox.peek(position) {
             let revision = event.change.revision;
             let new_revision = events.last().is_none_or(|last| last.change.revision != revision);
-            if revision > position || (new_revision && bytes >= UPDATE_BYTES_MAX) {
+            if new_revision && bytes >= UPDATE_BYTES_MAX {
                 break;
             }
             bytes += event.key_value.len();
-            events.extend(inbox.events.pop_front());
+            events.extend(inbox.take());
         }
-        let drained = inbox.events.is_empty();
+        let drained = inbox.is_empty();
         if drained && let Some(next) = inbox.lagging {
             drop(inbox);
             self.hub.leave(&watcher.request.range, *place);
@@ -325,6 +325,8 @@ impl Session {
         if let Some(compacted) = self.history.compacted().filter(|&compacted| starts && next < compacted) {
             return Ok(Some(self.compacted(id, compacted)));
         }
+        // Read first: history tells at least what has been handed out by now.
+        let position = self.hub.position();
         let page = match self.history.events(next, &request.range).await {
             Ok(page) => page,
             Err(HistoryError::Compacted(compacted)) => return Ok(Some(self.compacted(id, compacted))),
@@ -332,7 +334,10 @@ impl Session {
         };
         self.behind.pop_front();
         let Some(watcher) = self.watchers.get_mut(&id) else { return Ok(None) };
-        let next = page.through.next().max(next);
+        // A page that tells of nothing from `next` on says that there is nothing through the position either; an empty
+        // store has a revision that no event has.
+        let through = if page.through < next { position } else { page.through };
+        let next = through.next().max(next);
         let Request { range, filter, .. } = &watcher.request;
         let joining = Joining { id, range, filter: *filter, signal: &self.signal };
         let joined = self.hub.join(&joining, next);
@@ -346,7 +351,7 @@ impl Session {
         events.retain(|event| filter.admits(event));
         if let Some(last) = events.last() {
             // A watcher that has caught up has everything through the page's end.
-            let revision = if caught_up { page.through } else { last.change.revision };
+            let revision = if caught_up { through } else { last.change.revision };
             self.staged = Some(Staged { id, events, revision });
         }
         if !caught_up {

@@ -41,15 +41,19 @@ pub struct Request {
 }
 
 /// A watcher that keeps up is handed at most this many events that its stream has not sent yet; one more, and it
-/// goes back to reading history, which costs nobody else anything. The events are shared, so that this bounds eight
-/// bytes each.
+/// goes back to reading history, which costs nobody else anything.
 pub(crate) const HANDED_MAX: usize = 512;
+/// And no further event once those handed hold this many bytes. The events are shared with history and the other
+/// watchers; but history forgets, and what a stuck client was handed would then be held by it alone.
+pub(crate) const HANDED_BYTES_MAX: usize = 4 << 20;
 
 /// What the hub hands to one watcher.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     /// Events not taken yet, in order.
-    pub(crate) events: VecDeque<Arc<Event>>,
+    events: VecDeque<Arc<Event>>,
+    /// What they hold.
+    bytes: usize,
     /// Events below this revision are not for the watcher.
     pub(crate) from: Revision,
     /// The watcher was handed more than it may hold: from this revision on it must read history.
@@ -60,7 +64,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new(from: Revision) -> Inbox {
-        Inbox { events: VecDeque::new(), from, lagging: None, announced: false }
+        Inbox { events: VecDeque::new(), bytes: 0, from, lagging: None, announced: false }
     }
 
     /// Hands `event` over, or notes that the watcher has to read it from history. `false` when it is not for the
@@ -69,7 +73,8 @@ impl Inbox {
         if self.lagging.is_some() || event.change.revision < self.from {
             return false;
         }
-        if self.events.len() < HANDED_MAX {
+        if self.events.len() < HANDED_MAX && self.bytes < HANDED_BYTES_MAX {
+            self.bytes += event.key_value.len();
             self.events.push_back(event.clone());
             return true;
         }
@@ -80,5 +85,21 @@ impl Inbox {
         }
         self.lagging = Some(revision);
         true
+    }
+
+    /// The next event, if its revision is not above `position`.
+    pub(crate) fn peek(&self, position: Revision) -> Option<&Arc<Event>> {
+        self.events.front().filter(|event| event.change.revision <= position)
+    }
+
+    /// Takes the next event.
+    pub(crate) fn take(&mut self) -> Option<Arc<Event>> {
+        let event = self.events.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(event.key_value.len());
+        Some(event)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
     }
 }

@@ -188,6 +188,17 @@ fn a_watcher_that_starts_in_the_past_catches_up_and_then_keeps_up() {
 }
 
 #[test]
+fn a_watcher_may_start_at_the_revision_of_an_empty_store() {
+    let mut store = Store::new();
+    let mut session = store.session();
+    session.watch(request("a", "b", Some(1))).unwrap();
+    session.request_progress();
+    assert_eq!(line(poll(&mut session)), "progress -1 1");
+    store.put("a");
+    assert_eq!(line(poll(&mut session)), "0 [put a@2] 2");
+}
+
+#[test]
 fn a_watcher_that_starts_in_the_future_hears_nothing_before() {
     let mut store = Store::new();
     let mut session = store.session();
@@ -322,6 +333,26 @@ fn a_watcher_that_does_not_take_its_events_reads_them_from_history_later() {
         seen.extend(events.iter().map(|(event, _)| event.change.revision.get()));
     }
     assert_eq!(seen, (2..=batches as i64 + 1).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stuck_watcher_holds_a_bounded_part_of_what_history_forgets() {
+    let mut store = Store::new();
+    let mut session = store.session();
+    session.watch(request("a", "b", None)).unwrap();
+    let large = Bytes::from(vec![0; 1 << 20]);
+    let mut weak = Vec::new();
+    for _ in 0..40 {
+        store.revision = store.revision.next();
+        let event = store.event("a", false);
+        let event = Arc::new(Event::new(event.change.clone(), large.clone()));
+        weak.push(Arc::downgrade(&event));
+        let batch =
+            EventBatch { after: store.revision.previous(), revision: store.revision, events: vec![event] };
+        store.hub.publish(&batch);
+    }
+    let held = weak.iter().filter(|event| event.strong_count() > 0).count();
+    assert_eq!(held, crate::watcher::HANDED_BYTES_MAX >> 20);
 }
 
 /// What a client can do, and what the store can do meanwhile.
