@@ -1,0 +1,70 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use base::{Clock, Random, Shutdown};
+use engine::{Engine, ReadError};
+use model::Revision;
+use partition::Store;
+use proto::etcdserverpb::ResponseHeader;
+use tonic::Status;
+
+use crate::config::Config;
+use crate::convert::to_proto::Identity;
+use crate::error::EtcdError;
+use crate::leases::Leases;
+use crate::metrics::Metrics;
+
+/// What every service works with; shared by all of them and by all connections.
+pub(crate) struct Backend {
+    pub(crate) store: Store,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) config: Config,
+    pub(crate) metrics: Metrics,
+    pub(crate) leases: Leases,
+    pub(crate) identity: Identity,
+    /// Given when the server stops serving, before connections are drained.
+    pub(crate) stopping: Shutdown,
+}
+
+impl Backend {
+    /// The header of an answer at `revision`.
+    pub(crate) fn header(&self, revision: Revision) -> Option<ResponseHeader> {
+        Some(self.identity.header(revision))
+    }
+
+    /// The header of an answer at the newest revision.
+    pub(crate) fn newest_header(&self) -> Option<ResponseHeader> {
+        self.header(self.store.partition.revision())
+    }
+
+    /// Runs a change until it is done or the request has taken too long; it may still happen then.
+    pub(crate) async fn within_timeout<T>(
+        &self,
+        change: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let deadline = self.clock.now() + self.config.request_timeout;
+        tokio::select! {
+            // An outcome that is there counts, however late.
+            biased;
+            outcome = change => outcome,
+            () = self.clock.sleep_until(deadline) => {
+                tracing::warn!("a request has timed out; what it asked for may still happen");
+                Err(EtcdError::Timeout.into())
+            }
+        }
+    }
+
+    /// Whether the engine answers: it has to show what is durable now.
+    pub(crate) async fn check_engine(&self) -> Result<(), ReadError> {
+        let late = self.clock.now() + self.config.request_timeout;
+        tokio::select! {
+            biased;
+            shown = self.engine.snapshot() => shown.map(drop),
+            () = self.clock.sleep_until(late) => {
+                Err(ReadError::Unavailable("it has not answered in time".to_owned()))
+            }
+        }
+    }
+}

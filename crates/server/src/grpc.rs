@@ -1,0 +1,149 @@
+//! gRPC calls on their way to the services and back: found, limited, counted, and ended when the server stops.
+
+mod request_body;
+mod response_body;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response, Version, header};
+use http_body::Body as HttpBody;
+use proto::service::auth_server::AuthServer;
+use proto::service::cluster_server::ClusterServer;
+use proto::service::kv_server::KvServer;
+use proto::service::lease_server::LeaseServer;
+use proto::service::maintenance_server::MaintenanceServer;
+use proto::service::watch_server::WatchServer;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::{Code, Status};
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use crate::backend::Backend;
+use crate::rpc::auth::AuthService;
+use crate::rpc::cluster::ClusterService;
+use crate::rpc::kv::KvService;
+use crate::rpc::lease::LeaseService;
+use crate::rpc::maintenance::MaintenanceService;
+use crate::watch::WatchService;
+use request_body::RequestBody;
+use response_body::Counted;
+
+/// A message may be so much larger than the largest request, as in etcd: then the client hears that its request is
+/// too large from the service, in the words that it knows.
+const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
+
+/// Everything that is reached by gRPC.
+pub(crate) struct Grpc {
+    backend: Arc<Backend>,
+    health: HealthReporter,
+    services: Services,
+}
+
+#[derive(Clone)]
+struct Services {
+    kv: KvServer<KvService>,
+    watch: WatchServer<WatchService>,
+    lease: LeaseServer<LeaseService>,
+    maintenance: MaintenanceServer<MaintenanceService>,
+    cluster: ClusterServer<ClusterService>,
+    auth: AuthServer<AuthService>,
+    health: HealthServer<HealthService>,
+    reflection: tonic::service::Routes,
+}
+
+impl Grpc {
+    pub(crate) fn new(backend: &Arc<Backend>) -> Grpc {
+        let health = HealthReporter::new();
+        // Messages are limited by their bodies, with the error that Go's gRPC has for it.
+        let unlimited = usize::MAX;
+        let services = Services {
+            kv: KvServer::new(KvService(backend.clone())).max_decoding_message_size(unlimited),
+            watch: WatchServer::new(WatchService::new(backend.clone())).max_decoding_message_size(unlimited),
+            lease: LeaseServer::new(LeaseService(backend.clone())).max_decoding_message_size(unlimited),
+            maintenance: MaintenanceServer::new(MaintenanceService(backend.clone()))
+                .max_decoding_message_size(unlimited),
+            cluster: ClusterServer::new(ClusterService(backend.clone())).max_decoding_message_size(unlimited),
+            auth: AuthServer::new(AuthService(backend.clone())).max_decoding_message_size(unlimited),
+            health: HealthServer::new(HealthService::from_health_reporter(health.clone())),
+            reflection: reflection(),
+        };
+        Grpc { backend: backend.clone(), health, services }
+    }
+
+    /// Tells whoever watches the health that the server stops.
+    pub(crate) async fn stop(&self) {
+        self.health.set_service_status("", ServingStatus::NotServing).await;
+    }
+
+    /// Answers a call; every call has an answer.
+    pub(crate) async fn call<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send,
+    {
+        let Backend { metrics, clock, config, stopping, .. } = self.backend.as_ref();
+        let path = request.uri().path();
+        let Some(method) = metrics.grpc.method(path) else { return self.unknown(path).into_http() };
+        let counted = Counted::begin(method.clone(), metrics.grpc.sent_bytes.clone(), clock.clone());
+        let message_bytes_max = config.max_request_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
+        let received = metrics.grpc.received_bytes.clone();
+        let request = request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, received)));
+        let response = self.services.call(&method.service, request).await;
+        let code = response.headers().get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()));
+        let stopping = method.is_endless.then(|| stopping.clone());
+        response.map(|body| Body::new(counted.around(body, code, stopping)))
+    }
+
+    /// Go's words for what is not there.
+    fn unknown(&self, path: &str) -> Status {
+        match path.trim_start_matches('/').split_once('/') {
+            Some((service, method)) if self.backend.metrics.grpc.has_service(service) => {
+                Status::unimplemented(format!("unknown method {method} for service {service}"))
+            }
+            Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
+            None => Status::unimplemented(format!("malformed method name: {path:?}")),
+        }
+    }
+}
+
+impl Services {
+    async fn call(&self, service: &str, request: Request<Body>) -> Response<Body> {
+        let answered: Result<Response<Body>, Infallible> = match service {
+            "etcdserverpb.KV" => self.kv.clone().call(request).await,
+            "etcdserverpb.Watch" => self.watch.clone().call(request).await,
+            "etcdserverpb.Lease" => self.lease.clone().call(request).await,
+            "etcdserverpb.Maintenance" => self.maintenance.clone().call(request).await,
+            "etcdserverpb.Cluster" => self.cluster.clone().call(request).await,
+            "etcdserverpb.Auth" => self.auth.clone().call(request).await,
+            "grpc.health.v1.Health" => self.health.clone().call(request).await,
+            _ => self.reflection.clone().call(request).await,
+        };
+        match answered {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn reflection() -> tonic::service::Routes {
+    let configured = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let readable = "descriptors made by the compiler can be read";
+    let v1 = configured().build_v1().expect(readable);
+    let v1alpha = configured().build_v1alpha().expect(readable);
+    tonic::service::Routes::new(v1).add_service(v1alpha).prepare()
+}
+
+/// Whether a request is a gRPC call, as etcd tells it apart.
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let says_so = |headers: &HeaderMap| {
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    };
+    request.version() == Version::HTTP_2 && says_so(request.headers())
+}

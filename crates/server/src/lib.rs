@@ -1,0 +1,35 @@
+//! The gRPC and HTTP surface: etcd's v3 API, health, reflection, metrics, all on one port. The only crate that knows
+//! protobuf.
+//!
+//! A connection ([`Server::serve`]) carries HTTP/1.1 or HTTP/2; a gRPC call goes through `grpc` (limits, counting, a
+//! span) to its service in `rpc` or `watch`, everything else to `http`. A service turns the request into the types of
+//! `model` (`convert`), asks the partition, and turns the outcome or the failure (`failure`, `error`) into the
+//! answer. `leases` drives the expiry of leases.
+//!
+//! This crate must never depend on a particular engine or on how the process is configured and wired.
+//!
+//! Invariants: codes and texts of errors are etcd's, each in one row of one table; a write that may have happened is
+//! never reported as one that has not; nothing a client sends or leaves undone costs another client more than its
+//! share; values never reach a log.
+
+mod admission;
+mod backend;
+mod config;
+mod convert;
+mod error;
+mod failure;
+mod grpc;
+mod http;
+mod leases;
+mod metrics;
+mod rpc;
+mod serve;
+mod server;
+mod version;
+// The watch service; it is built from the same `Backend` as the services of `rpc`.
+mod watch;
+
+pub use config::Config;
+pub use metrics::Metrics;
+pub use serve::ServeError;
+pub use server::{Parts, Server};

@@ -1,0 +1,219 @@
+//! What the server counts, under etcd's names where the meaning is etcd's, so that its dashboards and alerts work.
+//!
+//! Counters are registered without `_total`: the encoder adds it. What etcd calls a total but can go down is a
+//! gauge here as it is there.
+
+mod grpc;
+mod process;
+mod store;
+mod text;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use base::Clock;
+use partition::{BranchOutcome, OpOutcome, TxnOutcome};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use tonic::{Code, Status};
+
+pub(crate) use grpc::{GrpcMetrics, Method};
+pub(crate) use text::classic;
+
+/// The server's metrics. Cheap to clone; all clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) grpc: Arc<GrpcMetrics>,
+    pub(crate) mvcc: Arc<Mvcc>,
+    pub(crate) watch: Arc<WatchMetrics>,
+    pub(crate) leases: Arc<LeaseMetrics>,
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) server: Arc<store::ServerMetrics>,
+}
+
+impl Metrics {
+    /// Registers everything with `registry`.
+    pub fn new(registry: &mut Registry) -> Metrics {
+        process::register(registry);
+        Metrics {
+            grpc: Arc::new(GrpcMetrics::new(registry)),
+            mvcc: Arc::new(Mvcc::new(registry)),
+            watch: Arc::new(WatchMetrics::new(registry)),
+            leases: Arc::new(LeaseMetrics::new(registry)),
+            disk: Arc::new(Disk::new(registry)),
+            server: Arc::new(store::ServerMetrics::new(registry)),
+        }
+    }
+
+    /// A sync of the engine's log took this long.
+    pub fn observe_fsync(&self, took: Duration) {
+        self.disk.fsync_secs.observe(took.as_secs_f64());
+    }
+
+    /// A commit of the engine took this long.
+    pub fn observe_commit(&self, took: Duration) {
+        self.disk.commit_secs.observe(took.as_secs_f64());
+    }
+
+    /// A change has been handed to the partition; it counts as pending until the guard goes.
+    pub(crate) fn proposal_pending(&self) -> impl Drop + use<> {
+        self.server.proposals_pending.inc();
+        Pending(self.server.clone())
+    }
+
+    /// How the change ended. Only what the store failed counts as failed, not what a client got wrong.
+    pub(crate) fn proposal_ended<T>(&self, outcome: &Result<T, Status>) {
+        if outcome.as_ref().is_err_and(|status| status.code() == Code::Unavailable) {
+            self.server.proposals_failed.inc();
+        }
+    }
+
+    /// A compaction was made durable.
+    pub(crate) fn compacted(&self, clock: &dyn Clock) {
+        // The clock has no date, but it counts from the boot, whose date is known.
+        self.mvcc.compaction_last.set(process::unix_secs_at(clock.now()));
+    }
+}
+
+struct Pending(Arc<store::ServerMetrics>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.proposals_pending.dec();
+    }
+}
+
+/// What is counted of keys and versions.
+#[derive(Debug, Default)]
+pub(crate) struct Mvcc {
+    pub(crate) ranges: Counter,
+    puts: Counter,
+    deletes: Counter,
+    txns: Counter,
+    compaction_last: Gauge,
+}
+
+impl Mvcc {
+    fn new(registry: &mut Registry) -> Mvcc {
+        let mvcc = Mvcc::default();
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(name, help, counter.clone());
+        };
+        counter("etcd_mvcc_range", "Ranges read", &mvcc.ranges);
+        counter("etcd_mvcc_put", "Puts", &mvcc.puts);
+        counter("etcd_mvcc_delete", "Deletions", &mvcc.deletes);
+        counter("etcd_mvcc_txn", "Transactions of more than one operation", &mvcc.txns);
+        let last = "etcd_debugging_mvcc_db_compaction_last";
+        let help = "The unix time of the last compaction, 0 when there was none since the start";
+        registry.register(last, help, mvcc.compaction_last.clone());
+        mvcc
+    }
+
+    /// Counts what a transaction did, as etcd does.
+    pub(crate) fn observe(&self, outcome: &TxnOutcome) {
+        let mut counted = Counted::default();
+        counted.branch(&outcome.branch);
+        self.puts.inc_by(counted.puts);
+        self.deletes.inc_by(counted.deletes);
+        self.ranges.inc_by(counted.ranges);
+        if counted.puts + counted.deletes + counted.ranges > 1 {
+            self.txns.inc();
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counted {
+    puts: u64,
+    deletes: u64,
+    ranges: u64,
+}
+
+impl Counted {
+    fn branch(&mut self, branch: &BranchOutcome) {
+        for op in &branch.ops {
+            match op {
+                OpOutcome::Range { .. } => self.ranges += 1,
+                OpOutcome::Put { .. } => self.puts += 1,
+                OpOutcome::Delete { .. } => self.deletes += 1,
+                OpOutcome::Txn(nested) => self.branch(nested),
+            }
+        }
+    }
+}
+
+/// What is counted of watchers; the watch service sets it.
+#[derive(Debug, Default)]
+pub(crate) struct WatchMetrics {
+    /// Open watch streams.
+    pub(crate) streams: Gauge,
+    /// Open watchers.
+    pub(crate) watchers: Gauge,
+    /// Watchers that are behind the newest revision.
+    pub(crate) slow_watchers: Gauge,
+    /// Events sent.
+    pub(crate) events: Counter,
+}
+
+impl WatchMetrics {
+    fn new(registry: &mut Registry) -> WatchMetrics {
+        let watch = WatchMetrics::default();
+        let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
+            registry.register(format!("etcd_debugging_mvcc_{name}_total"), help, gauge.clone());
+        };
+        gauge("watch_stream", "Open watch streams", &watch.streams);
+        gauge("watcher", "Open watchers", &watch.watchers);
+        gauge("slow_watcher", "Watchers behind the newest revision", &watch.slow_watchers);
+        registry.register("etcd_debugging_mvcc_events", "Events sent", watch.events.clone());
+        watch
+    }
+}
+
+/// What is counted of leases.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseMetrics {
+    pub(crate) granted: Counter,
+    pub(crate) revoked: Counter,
+    pub(crate) renewed: Counter,
+    pub(crate) expired: Counter,
+}
+
+impl LeaseMetrics {
+    fn new(registry: &mut Registry) -> LeaseMetrics {
+        let leases = LeaseMetrics::default();
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(format!("etcd_debugging_{name}"), help, counter.clone());
+        };
+        counter("lease_granted", "Leases granted", &leases.granted);
+        counter("lease_revoked", "Leases that ended, by revocation or expiry", &leases.revoked);
+        counter("lease_renewed", "Leases renewed", &leases.renewed);
+        counter("server_lease_expired", "Leases that expired", &leases.expired);
+        leases
+    }
+}
+
+/// How long the engine's disk takes; fed by whoever builds the engine.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    fsync_secs: Histogram,
+    commit_secs: Histogram,
+}
+
+impl Disk {
+    fn new(registry: &mut Registry) -> Disk {
+        // etcd's buckets: 1 ms to 8 s.
+        let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        let disk = Disk { fsync_secs: histogram(), commit_secs: histogram() };
+        let help = "How long a sync of the log takes";
+        registry.register("etcd_disk_wal_fsync_duration_seconds", help, disk.fsync_secs.clone());
+        let help = "How long a commit of the engine takes";
+        registry.register("etcd_disk_backend_commit_duration_seconds", help, disk.commit_secs.clone());
+        disk
+    }
+}
+
+/// A gauge of a number that has no sign.
+pub(crate) type UnsignedGauge = Gauge<u64, AtomicU64>;

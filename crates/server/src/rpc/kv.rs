@@ -1,0 +1,121 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use model::{Op, Txn};
+use partition::{TxnFailure, TxnOutcome};
+use proto::etcdserverpb::{
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest,
+};
+use proto::service::kv_server::Kv;
+use proto::spliced::{DeleteRangeResponse, PutResponse, RangeResponse, RangeStreamResponse, TxnResponse};
+use tonic::{Request, Response, Status};
+
+use super::range_stream;
+use crate::admission::cost_bytes;
+use crate::backend::Backend;
+use crate::convert::{from_proto, to_proto};
+use crate::error::EtcdError;
+use crate::failure;
+
+/// The KV service.
+pub(crate) struct KvService(pub(crate) Arc<Backend>);
+
+impl KvService {
+    /// Runs a transaction that the server has room for.
+    async fn run(&self, txn: Txn) -> Result<TxnOutcome, Status> {
+        let backend = &self.0;
+        if txn.can_mutate() {
+            backend.admit(cost_bytes(&txn)).await?;
+        }
+        let _pending = backend.metrics.proposal_pending();
+        let outcome =
+            backend.within_timeout(async { backend.store.partition.txn(txn).await.map_err(told) }).await;
+        backend.metrics.proposal_ended(&outcome);
+        let outcome = outcome?;
+        backend.metrics.mvcc.observe(&outcome);
+        Ok(outcome)
+    }
+
+    async fn compact_to(&self, request: CompactionRequest) -> Result<(), Status> {
+        let backend = &self.0;
+        backend.admit(0).await?;
+        let physical = request.physical;
+        let revision = from_proto::compaction(request)?;
+        let compaction = async { backend.store.system.compact(revision).await.map_err(failure::system) };
+        backend.within_timeout(compaction).await?;
+        backend.metrics.compacted(backend.clock.as_ref());
+        if physical {
+            let reclaimed = backend.store.partition.reclaimed(revision);
+            backend.stopping.or(reclaimed).await.map_err(|_| EtcdError::Stopped)?;
+        }
+        Ok(())
+    }
+}
+
+fn told(failure: TxnFailure) -> Status {
+    failure::txn(failure)
+}
+
+#[async_trait]
+impl Kv for KvService {
+    async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        let op = from_proto::range(request.into_inner())?;
+        let backend = &self.0;
+        backend.metrics.mvcc.ranges.inc();
+        let view = backend.store.partition.view(op.revision).map_err(failure::read)?;
+        let outcome = view.range(&op).await.map_err(failure::read)?;
+        Ok(Response::new(to_proto::range(backend.identity.header(view.newest()), outcome)))
+    }
+
+    type RangeStreamStream = BoxStream<'static, Result<RangeStreamResponse, Status>>;
+
+    async fn range_stream(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let op = from_proto::range_stream(request.into_inner())?;
+        self.0.metrics.mvcc.ranges.inc();
+        Ok(Response::new(range_stream::pieces(self.0.clone(), op)))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let request = request.into_inner();
+        let too_large = self.0.check_size(&request);
+        let put = from_proto::put(request)?;
+        too_large?;
+        let outcome = self.run(Txn::only(Op::Put(put))).await?;
+        Ok(Response::new(to_proto::put(&self.0.identity, outcome)))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
+        let request = request.into_inner();
+        let too_large = self.0.check_size(&request);
+        let delete = from_proto::delete(request)?;
+        too_large?;
+        let outcome = self.run(Txn::only(Op::Delete(delete))).await?;
+        Ok(Response::new(to_proto::delete(&self.0.identity, outcome)))
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let request = request.into_inner();
+        let too_large = self.0.check_size(&request);
+        let txn = from_proto::txn(request, self.0.config.max_txn_ops)?;
+        if txn.can_mutate() {
+            too_large?;
+        }
+        let outcome = self.run(txn).await?;
+        Ok(Response::new(to_proto::txn(&self.0.identity, outcome)))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<CompactionRequest>,
+    ) -> Result<Response<CompactionResponse>, Status> {
+        self.compact_to(request.into_inner()).await?;
+        Ok(Response::new(CompactionResponse { header: self.0.newest_header() }))
+    }
+}

@@ -1,0 +1,159 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use layout::system::Alarm;
+use model::{ReadRevision, Revision};
+use partition::ReadFailure;
+use proto::etcdserverpb::alarm_request::AlarmAction;
+use proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo,
+    DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest, HashResponse,
+    MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+};
+use proto::service::maintenance_server::Maintenance;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::hash;
+use crate::backend::Backend;
+use crate::failure;
+use crate::version;
+
+/// The maintenance service.
+pub(crate) struct MaintenanceService(pub(crate) Arc<Backend>);
+
+/// What the API calls an alarm.
+pub(crate) fn alarm_name(alarm: Alarm) -> &'static str {
+    match alarm {
+        Alarm::NoSpace => "NOSPACE",
+        Alarm::Corrupt => "CORRUPT",
+    }
+}
+
+fn engine_failure(error: engine::ReadError) -> Status {
+    failure::read(ReadFailure::from(error))
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl MaintenanceService {
+    fn status_now(&self) -> StatusResponse {
+        let backend = &self.0;
+        let revision = backend.store.partition.revision();
+        let usage = backend.engine.usage();
+        // There is no Raft log. What people compare by its index is how far members have come: the revision.
+        let index = revision.get().unsigned_abs();
+        let member_id = backend.config.member_id;
+        let alarms = backend.store.system.alarms();
+        let errors = alarms.into_iter().map(|it| format!("memberID:{member_id} alarm:{}", alarm_name(it)));
+        StatusResponse {
+            header: backend.header(revision),
+            version: version::SERVER.to_owned(),
+            db_size: signed(usage.total_bytes),
+            db_size_in_use: signed(usage.live_bytes),
+            leader: member_id,
+            raft_index: index,
+            raft_applied_index: index,
+            raft_term: backend.identity.raft_term,
+            errors: errors.collect(),
+            is_learner: false,
+            storage_version: version::STORAGE.to_owned(),
+            db_size_quota: signed(backend.config.quota_backend_bytes),
+            downgrade_info: Some(DowngradeInfo { enabled: false, target_version: String::new() }),
+        }
+    }
+
+    async fn carry_out(&self, request: AlarmRequest) -> Result<Vec<AlarmMember>, Status> {
+        let system = &self.0.store.system;
+        let own = self.0.config.member_id;
+        let member = |alarm: Alarm| AlarmMember { member_id: own, alarm: alarm as i32 };
+        let named = u8::try_from(request.alarm).ok().and_then(Alarm::from_number);
+        let action = AlarmAction::try_from(request.action);
+        match (action.map_err(|_| Status::invalid_argument("unknown alarm action"))?, named) {
+            (AlarmAction::Get, named) => {
+                let wanted = |alarm: &Alarm| request.alarm == 0 || named == Some(*alarm);
+                Ok(system.alarms().into_iter().filter(wanted).map(member).collect())
+            }
+            (AlarmAction::Activate, Some(alarm)) => {
+                system.raise(alarm).await.map_err(failure::system)?;
+                Ok(vec![member(alarm)])
+            }
+            // An alarm belongs to the member that raised it; here there is this one.
+            (AlarmAction::Deactivate, Some(alarm))
+                if system.is_raised(alarm) && [0, own].contains(&request.member_id) =>
+            {
+                system.clear(alarm).await.map_err(failure::system)?;
+                Ok(vec![member(alarm)])
+            }
+            (AlarmAction::Activate | AlarmAction::Deactivate, _) => Ok(Vec::new()),
+        }
+    }
+}
+
+#[async_trait]
+impl Maintenance for MaintenanceService {
+    async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        let alarms = self.0.within_timeout(self.carry_out(request.into_inner())).await?;
+        Ok(Response::new(AlarmResponse { header: self.0.newest_header(), alarms }))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        // Clients decide by this answer what they may use: a store that cannot be read gives none.
+        self.0.check_engine().await.map_err(engine_failure)?;
+        Ok(Response::new(self.status_now()))
+    }
+
+    async fn defragment(
+        &self,
+        _: Request<DefragmentRequest>,
+    ) -> Result<Response<DefragmentResponse>, Status> {
+        info!("giving space back");
+        self.0.engine.reclaim().await.map_err(engine_failure)?;
+        // etcd leaves the header out.
+        Ok(Response::new(DefragmentResponse { header: None }))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        let hash = hash::of_everything(&self.0.store).await.map_err(failure::read)?;
+        Ok(Response::new(HashResponse { header: self.0.header(hash.newest), hash: hash.hash }))
+    }
+
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        let at = match request.into_inner().revision {
+            ..=0 => ReadRevision::Latest,
+            revision => ReadRevision::At(Revision::new(revision)),
+        };
+        let hash = hash::of_keys(&self.0.store, at).await.map_err(failure::read)?;
+        Ok(Response::new(HashKvResponse {
+            header: self.0.header(hash.newest),
+            hash: hash.hash,
+            // etcd says -1 as long as nothing was compacted.
+            compact_revision: self.0.store.partition.compacted().map_or(-1, Revision::get),
+            hash_revision: hash.revision.get(),
+        }))
+    }
+
+    type SnapshotStream = BoxStream<'static, Result<SnapshotResponse, Status>>;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::unimplemented(
+            "snapshots are not supported yet: back up the data directory of a stopped server",
+        ))
+    }
+
+    async fn move_leader(
+        &self,
+        _: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        Err(Status::unimplemented("leadership cannot be moved: this member is the only one"))
+    }
+
+    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+        Err(Status::unimplemented(
+            "a downgrade needs no preparation: a version refuses data that it cannot read",
+        ))
+    }
+}

@@ -1,0 +1,201 @@
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Shutdown, TaskKind};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use socket2::{SockRef, TcpKeepalive};
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tracing::{Instrument, debug, debug_span, warn};
+
+use crate::config::Config;
+use crate::grpc::is_grpc;
+use crate::server::{Server, Shared};
+
+/// How much a client may send on one stream before it is read: the largest usual request, so that it takes one round
+/// trip. (HTTP/2 itself says 64 KiB, which makes a large put wait for the network several times.)
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// And on one connection: some streams at a time, bounded because it is memory that a client can take up.
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// The most bytes of headers in a request.
+const HEADER_LIST_BYTES_MAX: u32 = 64 << 10;
+/// How many calls a client may have cancelled before they were looked at, until it counts as an attack: clients that
+/// lose interest in many watches at a time cancel as many calls.
+const RESET_STREAMS_PENDING_MAX: usize = 4096;
+/// As Go's servers do, so that the connections of machines that vanished end within minutes.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+const TCP_KEEPALIVE_PROBES: u32 = 9;
+/// How long to wait after a connection could not be accepted (no file descriptors, most likely).
+const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(50);
+/// After so many failures in a row the listener counts as lost.
+const ACCEPT_FAILURES_MAX: usize = 600;
+/// How long calls under way get to end once the server stops; then their connections are cut.
+const DRAIN_MAX: Duration = Duration::from_secs(4);
+
+/// Why a server stopped serving by itself.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The listener takes no connections any more.
+    #[error("connections can no longer be accepted: {0}")]
+    Accept(#[source] io::Error),
+}
+
+impl Server {
+    /// Serves gRPC and HTTP on `listener` until `shutdown`. Then no connection is accepted any more, streams that
+    /// clients hold open end with Unavailable, calls under way are finished (at most 4 seconds long), and this
+    /// returns.
+    pub async fn serve(&self, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
+        let connections = TaskTracker::new();
+        // Given only when the draining has taken too long.
+        let cut = Shutdown::new();
+        let accepted = self.accept(listener, &shutdown, &connections, &cut).await;
+        let clock = &self.shared.backend.clock;
+        self.shared.grpc.stop().await;
+        self.shared.backend.stopping.begin();
+        connections.close();
+        tokio::select! {
+            biased;
+            () = connections.wait() => {}
+            () = clock.sleep_until(clock.now() + DRAIN_MAX) => {
+                warn!(connections = connections.len(), "cutting connections that have not ended");
+                cut.begin();
+                connections.wait().await;
+            }
+        }
+        accepted
+    }
+
+    async fn accept(
+        &self,
+        listener: TcpListener,
+        shutdown: &Shutdown,
+        connections: &TaskTracker,
+        cut: &Shutdown,
+    ) -> Result<(), ServeError> {
+        let clock = &self.shared.backend.clock;
+        let builder = Arc::new(connection_builder(&self.shared.backend.config));
+        let mut failures = 0;
+        loop {
+            let accepted = match shutdown.or(listener.accept()).await {
+                Ok(accepted) => accepted,
+                Err(_) => return Ok(()),
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    failures = 0;
+                    tune(&stream);
+                    let connection =
+                        Connection { shared: self.shared.clone(), builder: builder.clone(), stream, peer };
+                    let work = connection.run(shutdown.clone(), cut.clone());
+                    let token = connections.token();
+                    self.shared.supervisor.spawn("connection", TaskKind::Request, async move {
+                        work.await;
+                        drop(token);
+                        Ok::<(), Infallible>(())
+                    });
+                }
+                // The client has gone again; the next one may be there.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    failures += 1;
+                    warn!(%error, "a connection could not be accepted");
+                    if failures >= ACCEPT_FAILURES_MAX {
+                        return Err(ServeError::Accept(error));
+                    }
+                    let _ = shutdown.or(clock.sleep_until(clock.now() + ACCEPT_RETRY_AFTER)).await;
+                }
+            }
+        }
+    }
+}
+
+/// A client's connection.
+struct Connection {
+    shared: Arc<Shared>,
+    builder: Arc<Builder<TokioExecutor>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    async fn run(self, shutdown: Shutdown, cut: Shutdown) {
+        let Connection { shared, builder, stream, peer } = self;
+        let service = service_fn(move |request| {
+            let shared = shared.clone();
+            async move { Ok::<_, Infallible>(answer(&shared, request, peer).await) }
+        });
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        // Usually a client that did not say goodbye.
+                        debug!(%peer, error, "a connection ended");
+                    }
+                    return;
+                }
+                () = shutdown.begun(), if !draining => {
+                    draining = true;
+                    // Says GOAWAY: calls under way are finished, new ones go elsewhere.
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = cut.begun() => return,
+            }
+        }
+    }
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    request: hyper::Request<Incoming>,
+    peer: SocketAddr,
+) -> hyper::Response<Body> {
+    let span = debug_span!("request", method = %request.uri().path(), %peer);
+    async {
+        match is_grpc(&request) {
+            true => shared.grpc.call(request).await,
+            false => shared.http.answer(&request).await,
+        }
+    }
+    .instrument(span)
+    .await
+}
+
+fn connection_builder(config: &Config) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(u32::MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_pending_accept_reset_streams(RESET_STREAMS_PENDING_MAX)
+        // etcd also turns clients away that ask more often than every 5 seconds whether it lives. That cannot be
+        // set here: such pings are answered, each for the cost of a frame.
+        .keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout);
+    builder
+}
+
+fn tune(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(TCP_KEEPALIVE)
+        .with_interval(TCP_KEEPALIVE)
+        .with_retries(TCP_KEEPALIVE_PROBES);
+    let tuned = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
+    if let Err(error) = tuned {
+        debug!(%error, "a connection could not be tuned");
+    }
+}

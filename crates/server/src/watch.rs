@@ -1,0 +1,56 @@
+//! The Watch service: each stream takes the client's requests and sends what its session says next, when the client
+//! is ready for it.
+
+mod driver;
+mod history;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use proto::etcdserverpb::WatchRequest;
+use proto::service::watch_server::Watch;
+use proto::spliced::WatchResponse;
+use tonic::{Request, Response, Status, Streaming};
+use watch::{Hub, Session};
+
+use crate::backend::Backend;
+use driver::Driver;
+use history::PartitionHistory;
+
+/// The watch service.
+pub(crate) struct WatchService {
+    backend: Arc<Backend>,
+    hub: Arc<Hub>,
+    history: Arc<PartitionHistory>,
+}
+
+impl WatchService {
+    /// The service over the backend's partition; one for a backend, because each follows the partition.
+    pub(crate) fn new(backend: Arc<Backend>) -> WatchService {
+        let partition = backend.store.partition.clone();
+        let hub = history::hub_of(&partition);
+        WatchService { backend, hub, history: Arc::new(PartitionHistory::new(partition)) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Watch for WatchService {
+    type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let session = Session::new(self.hub.clone(), self.history.clone());
+        let driver = Driver::new(self.backend.clone(), session, request.into_inner());
+        // No task and no queue between: the next response is made when the connection has room for it, so that a
+        // slow client holds one response at most.
+        let responses = futures_util::stream::unfold(driver, async |mut driver| {
+            let response = driver.next().await?;
+            Some((response, driver))
+        });
+        Ok(Response::new(Box::pin(responses)))
+    }
+}
