@@ -1,0 +1,23 @@
+//! The program `orlop`: what it is told becomes a configuration, and the configuration a server.
+
+use std::process::ExitCode;
+
+use node::config::{self, Command, Config};
+use node::{console, log};
+
+fn main() -> ExitCode {
+    match config::read(&config::Process) {
+        Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Print(text)) => console::print(&text),
+        Err(problems) => console::refuse(&problems),
+    }
+}
+
+fn serve(config: &Config) -> ExitCode {
+    log::start(config.log);
+    node::raise_open_files();
+    match node::block_on(node::serve(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => console::fail(config.log, &reason),
+    }
+}

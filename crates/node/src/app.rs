@@ -1,0 +1,160 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::{Clock, Random, Shutdown, Supervisor, SystemClock, SystemRandom, TaskKind};
+use engine::Engine;
+use partition::{OpenFailure, Settings, Store};
+use prometheus_client::registry::Registry;
+use server::{Metrics, Server};
+use thiserror::Error;
+
+use crate::config::{Config, ListenUrl};
+use crate::engines::{EngineError, open_engine};
+use crate::listen::{ListenError, Listener, listen};
+use crate::member::member_id;
+use crate::running::Running;
+
+/// What a server takes from the world outside and a test brings itself.
+#[derive(Clone)]
+pub struct World {
+    /// What leases and pauses go by.
+    pub clock: Arc<dyn Clock>,
+    /// Where names and ids come from.
+    pub random: Arc<dyn Random>,
+}
+
+impl Default for World {
+    /// The machine's.
+    fn default() -> World {
+        World { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+    }
+}
+
+/// Why a server could not be built. Nothing was served; data that was there is as it was.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address is not to be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The engine cannot be opened.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What the engine holds cannot be used.
+    #[error("{}: {source}", .data_dir.display())]
+    Store {
+        /// Where it is.
+        data_dir: PathBuf,
+        /// What is wrong with it.
+        source: OpenFailure,
+    },
+}
+
+/// A server that is ready: its data is loaded, its addresses are bound, and nothing is served yet.
+pub struct App {
+    supervisor: Supervisor,
+    engine: Arc<dyn Engine>,
+    server: Server,
+    listeners: Vec<Listener>,
+    advertised: Vec<String>,
+    key_count: usize,
+    revision: i64,
+}
+
+impl App {
+    /// Binds the addresses, then opens the engine and the store: a port that is taken costs no recovery.
+    pub async fn build(config: &Config, world: World) -> Result<App, StartError> {
+        let listeners = listen(&config.listen_client_urls).await?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let engine = open_engine(config, &world, &metrics).await?;
+        let supervisor = Supervisor::new(Shutdown::new());
+        let store = match open_store(config, &world, &engine, &supervisor).await {
+            Ok(store) => store,
+            Err(source) => {
+                engine.close().await;
+                return Err(StartError::Store { data_dir: config.data_dir.clone(), source });
+            }
+        };
+        let advertised = match config.advertise_client_urls.as_slice() {
+            [] => listeners.iter().map(|listener| listener.url.to_string()).collect(),
+            given => given.to_vec(),
+        };
+        let (key_count, revision) = (store.partition.key_count(), store.partition.revision().get());
+        let parts = server::Parts {
+            config: server_config(config, store.cluster_id, advertised.clone()),
+            store,
+            engine: engine.clone(),
+            clock: world.clock,
+            random: world.random,
+            supervisor: supervisor.clone(),
+            metrics,
+            registry: Arc::new(registry),
+        };
+        let server = Server::new(parts);
+        Ok(App { supervisor, engine, server, listeners, advertised, key_count, revision })
+    }
+
+    /// Where it listens, each with the port that it really has.
+    pub fn listen_urls(&self) -> impl Iterator<Item = ListenUrl> + '_ {
+        self.listeners.iter().map(|listener| listener.url)
+    }
+
+    /// What clients are told to connect to.
+    pub fn advertised_urls(&self) -> &[String] {
+        &self.advertised
+    }
+
+    /// How many keys there were when it was built.
+    pub fn key_count(&self) -> usize {
+        self.key_count
+    }
+
+    /// The revision of the store when it was built.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Serves, until the answer is drained.
+    pub fn start(self) -> Running {
+        // The server is held by its tasks alone: the store's tasks end when the last of these has.
+        for listener in self.listeners {
+            let (server, shutdown) = (self.server.clone(), self.supervisor.shutdown().clone());
+            let serve = async move { server.serve(listener.socket, shutdown).await };
+            self.supervisor.spawn("server", TaskKind::Essential, serve);
+        }
+        Running { supervisor: self.supervisor, engine: self.engine }
+    }
+}
+
+async fn open_store(
+    config: &Config,
+    world: &World,
+    engine: &Arc<dyn Engine>,
+    supervisor: &Supervisor,
+) -> Result<Store, OpenFailure> {
+    let world = partition::World {
+        engine: engine.clone(),
+        clock: world.clock.clone(),
+        random: world.random.clone(),
+        supervisor: supervisor.clone(),
+    };
+    let settings = Settings {
+        history_bytes_max: config.history_bytes_max,
+        cache_bytes_max: config.cache_bytes_max,
+        ..Settings::new(config.key_space.clone())
+    };
+    Store::open(world, settings).await
+}
+
+fn server_config(config: &Config, cluster_id: u64, advertised: Vec<String>) -> server::Config {
+    server::Config {
+        name: config.name.clone(),
+        member_id: member_id(cluster_id, &config.name),
+        advertise_client_urls: advertised,
+        max_request_bytes: config.max_request_bytes,
+        max_txn_ops: config.max_txn_ops,
+        quota_backend_bytes: config.quota_backend_bytes,
+        watch_progress_notify_interval: config.watch_progress_notify_interval,
+        ..server::Config::default()
+    }
+}

@@ -1,0 +1,100 @@
+//! The settings of a process: one table defines them all (`settings::SETTINGS`), and flags, environment variables, the file,
+//! `--help` and the reference page are read from it.
+
+mod args;
+mod duration;
+mod environment;
+mod file;
+mod help;
+mod nearest;
+mod problem;
+mod read;
+mod reference;
+mod setting;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+mod url;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use layout::KeySpace;
+
+pub use problem::Problems;
+pub use read::{Command, read};
+pub use reference::reference_page;
+pub use source::{Process, Source};
+pub use url::ListenUrl;
+
+/// Everything that a user can choose about a server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file that settings were read from, if there was one.
+    pub file: Option<PathBuf>,
+    /// What the member is called.
+    pub name: String,
+    /// Where the embedded engine keeps its files.
+    pub data_dir: PathBuf,
+    /// Which engine holds the records.
+    pub engine: EngineKind,
+    /// The prefix of all records in the engine.
+    pub key_space: KeySpace,
+    /// Where to listen; at least one.
+    pub listen_client_urls: Vec<ListenUrl>,
+    /// What clients are told to connect to. Empty: where the server listens.
+    pub advertise_client_urls: Vec<String>,
+    /// How often an idle watch hears how far history has come.
+    pub watch_progress_notify_interval: Duration,
+    /// The largest request that is taken.
+    pub max_request_bytes: usize,
+    /// The most operations that a transaction may have.
+    pub max_txn_ops: usize,
+    /// The most bytes that the store may take before writes are refused; 0 is no limit.
+    pub quota_backend_bytes: u64,
+    /// The bytes of recent history to keep in memory.
+    pub history_bytes_max: usize,
+    /// The bytes of values to keep in memory.
+    pub cache_bytes_max: u64,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// An engine that a server can run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Files in the data directory.
+    Embedded,
+    /// Nothing survives the process.
+    Memory,
+}
+
+impl EngineKind {
+    /// The name that the setting has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::Embedded => "embedded",
+            EngineKind::Memory => "memory",
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least important records that are written.
+    pub level: tracing::Level,
+    /// Their form.
+    pub format: LogFormat,
+}
+
+/// The form of a log record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A line to read.
+    Human,
+    /// A JSON object on a line.
+    Json,
+}

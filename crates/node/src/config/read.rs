@@ -1,0 +1,99 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use layout::KeySpace;
+use tracing::Level;
+
+use super::args::{self, Wants};
+use super::problem::Problems;
+use super::setting::Setting;
+use super::settings::{CONFIG_FILE, SETTINGS};
+use super::source::Source;
+use super::{Config, EngineKind, LogConfig, LogFormat, environment, file, help};
+
+/// What a process was started for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Serve with this configuration.
+    Serve(Box<Config>),
+    /// Print this text.
+    Print(String),
+}
+
+/// Reads what to do and with which settings: a flag goes before an environment variable, that before the file, and
+/// that before the default. Everything that is wrong is reported, wherever it stands.
+pub fn read(source: &dyn Source) -> Result<Command, Problems> {
+    let mut problems = Problems::default();
+    let arguments = args::parse(source.arguments(), &mut problems);
+    match arguments.wants {
+        Wants::Help => return Ok(Command::Print(help::help())),
+        Wants::Version => return Ok(Command::Print(help::version())),
+        Wants::Serve => {}
+    }
+    let variables = environment::parse(source.variables(), &mut problems);
+    let path = config_file(&arguments.flags).or_else(|| config_file(&variables));
+    let settings = match &path {
+        Some(path) => file::parse(path.as_ref(), source, &mut problems),
+        None => Vec::new(),
+    };
+
+    let mut config = unset();
+    for setting in SETTINGS {
+        assign(&mut config, setting, setting.default, "the default", &mut problems);
+    }
+    for (setting, value) in &settings {
+        let origin = format!("{}: {}", path.as_deref().unwrap_or_default(), setting.name);
+        assign(&mut config, setting, value, &origin, &mut problems);
+    }
+    for (setting, value) in &variables {
+        assign(&mut config, setting, value, &setting.variable(), &mut problems);
+    }
+    for (setting, value) in &arguments.flags {
+        assign(&mut config, setting, value, &setting.flag(), &mut problems);
+    }
+    check(&config, &mut problems);
+    if problems.is_empty() { Ok(Command::Serve(Box::new(config))) } else { Err(problems) }
+}
+
+/// The file that the last of these settings of it names.
+fn config_file(settings: &[(&'static Setting, String)]) -> Option<String> {
+    let last = settings.iter().rfind(|(setting, _)| setting.name == CONFIG_FILE)?;
+    Some(last.1.clone()).filter(|path| !path.is_empty())
+}
+
+fn assign(config: &mut Config, setting: &Setting, value: &str, origin: &str, problems: &mut Problems) {
+    if let Err(reason) = (setting.set)(config, value) {
+        problems.add(format_args!("{origin}: {value:?}: {reason}"));
+    }
+}
+
+/// What only the settings together can be asked.
+fn check(config: &Config, problems: &mut Problems) {
+    let unspecified = config.listen_client_urls.iter().find(|url| url.is_unspecified());
+    if let (Some(url), true) = (unspecified, config.advertise_client_urls.is_empty()) {
+        problems.add(format_args!(
+            "--listen-client-urls: {url} is every address of this machine: say with --advertise-client-urls \
+             which URL clients can connect to"
+        ));
+    }
+}
+
+/// A configuration that every default is still to be put into.
+fn unset() -> Config {
+    Config {
+        file: None,
+        name: String::new(),
+        data_dir: PathBuf::new(),
+        engine: EngineKind::Embedded,
+        key_space: KeySpace::new("").expect("an empty prefix is allowed"),
+        listen_client_urls: Vec::new(),
+        advertise_client_urls: Vec::new(),
+        watch_progress_notify_interval: Duration::ZERO,
+        max_request_bytes: 0,
+        max_txn_ops: 0,
+        quota_backend_bytes: 0,
+        history_bytes_max: 0,
+        cache_bytes_max: 0,
+        log: LogConfig { level: Level::INFO, format: LogFormat::Human },
+    }
+}

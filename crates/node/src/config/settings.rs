@@ -1,0 +1,217 @@
+use std::time::Duration;
+
+use layout::KeySpace;
+use tracing::Level;
+
+use super::setting::{Family, Setting};
+use super::{EngineKind, LogConfig, LogFormat, duration, url, values};
+
+/// One request has to fit several times into the memory that waiting writes may take.
+const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// All other writes wait while one transaction is evaluated.
+const TXN_OPS_MAX: usize = 65_536;
+/// Below it, progress would be most of what the server sends; etcd has the same bound.
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Above it the bytes could not be addressed on every machine.
+const MEMORY_BYTES_MAX: u64 = 1 << 40;
+
+/// Every setting, in the order of help and reference page. Its families must each stand together.
+pub(crate) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "name",
+        value: "NAME",
+        default: "default",
+        family: Family::Etcd,
+        summary: "What this member is called in member lists",
+        detail: "The member's id is derived from it and the store's own id: another name is another id.",
+        set: |config, value| values::text(value).map(|name| config.name = name.to_owned()),
+    },
+    Setting {
+        name: "data-dir",
+        value: "DIR",
+        default: "./orlop-data",
+        family: Family::Etcd,
+        summary: "Where the data is kept",
+        detail: "Created if it is missing, for its owner only. One process at a time can use it. What a write \
+                 costs is mostly how long this disk takes to make it durable (fsync). Not used with `--engine memory`.",
+        set: |config, value| values::text(value).map(|dir| config.data_dir = dir.into()),
+    },
+    Setting {
+        name: "listen-client-urls",
+        value: "URLS",
+        default: "http://127.0.0.1:2379",
+        family: Family::Etcd,
+        summary: "Where to listen, separated by commas",
+        detail: "`http://` with an IP address or `localhost`, and a port; port 0 takes a free one. gRPC and HTTP share \
+                 the port. There is no TLS and no authentication yet: whoever reaches the address can read and change \
+                 everything, so keep it on loopback or in a network that you trust.",
+        set: |config, value| url::listen(value).map(|urls| config.listen_client_urls = urls),
+    },
+    Setting {
+        name: "advertise-client-urls",
+        value: "URLS",
+        default: "",
+        family: Family::Etcd,
+        summary: "The URLs that member lists show to clients (default: where it listens)",
+        detail: "Clients that ask for the members connect to these. Has to be given when the server listens on \
+                 `0.0.0.0` or `[::]`, which nobody can connect to.",
+        set: |config, value| url::advertise(value).map(|urls| config.advertise_client_urls = urls),
+    },
+    Setting {
+        name: "watch-progress-notify-interval",
+        value: "DURATION",
+        default: "10m",
+        family: Family::Etcd,
+        summary: "How often a watch without events hears how far history has come",
+        detail: "As `10m`, `5s` or `1m30s`; at least `100ms`. Only watches that ask for it get it. kubeadm sets `5s` \
+                 for kube-apiserver: then a watch resumes after a restart from a revision that was not compacted yet.",
+        set: |config, value| {
+            duration::at_least(value, PROGRESS_INTERVAL_MIN)
+                .map(|interval| config.watch_progress_notify_interval = interval)
+        },
+    },
+    Setting {
+        name: "max-request-bytes",
+        value: "BYTES",
+        default: "1572864",
+        family: Family::Etcd,
+        summary: "The largest request that is taken",
+        detail: "From 1 to 67108864. A larger one is refused with `etcdserver: request is too large`. \
+                 Large requests hold up those behind them.",
+        set: |config, value| {
+            values::number(value, 1..=REQUEST_BYTES_MAX).map(|bytes| config.max_request_bytes = bytes)
+        },
+    },
+    Setting {
+        name: "max-txn-ops",
+        value: "COUNT",
+        default: "128",
+        family: Family::Etcd,
+        summary: "The most operations that a transaction may have",
+        detail: "From 1 to 65536. Counted as etcd does: compares, success and failure operations each.",
+        set: |config, value| values::number(value, 1..=TXN_OPS_MAX).map(|ops| config.max_txn_ops = ops),
+    },
+    Setting {
+        name: "quota-backend-bytes",
+        value: "BYTES",
+        default: "0",
+        family: Family::Etcd,
+        summary: "Refuse writes when the store takes more than this; 0: no quota",
+        detail: "0 or below is no quota: the disk is the limit (in etcd, 0 is 2 GiB). Beyond the quota the NOSPACE \
+                 alarm is raised and writes are refused; reads, deletions and compaction go on.",
+        set: |config, value| {
+            values::number(value, i64::MIN..=i64::MAX)
+                .map(|bytes| config.quota_backend_bytes = u64::try_from(bytes).unwrap_or(0))
+        },
+    },
+    Setting {
+        name: "log-level",
+        value: "LEVEL",
+        default: "info",
+        family: Family::Etcd,
+        summary: "The least important records to log: error, warn, info, debug or trace",
+        detail: "`error`, `warn`, `info`, `debug` or `trace`. Keys and values of users are not logged at `info`; \
+                 `debug` and `trace` cost speed.",
+        set: |config, value| {
+            values::choice(value, &LOG_LEVELS).map(|level| config.log = LogConfig { level, ..config.log })
+        },
+    },
+    Setting {
+        name: "engine",
+        value: "ENGINE",
+        default: "embedded",
+        family: Family::Own,
+        summary: "What holds the data: embedded (files in the data directory) or memory",
+        detail: "`embedded` keeps it in the data directory and answers a write once it is durable. `memory` keeps \
+                 nothing beyond the process: for tests.",
+        set: |config, value| values::choice(value, &ENGINES).map(|engine| config.engine = engine),
+    },
+    Setting {
+        name: "key-prefix",
+        value: "TEXT",
+        default: "",
+        family: Family::Own,
+        summary: "What every record in the engine begins with",
+        detail: "At most 64 printable ASCII characters. Stores with different prefixes can share an engine. It is not \
+                 part of the keys that clients see. Data written under one prefix is not seen under another.",
+        set: |config, value| match KeySpace::new(value) {
+            Ok(space) => {
+                config.key_space = space;
+                Ok(())
+            }
+            Err(_) => Err("expected at most 64 printable ASCII characters".to_owned()),
+        },
+    },
+    Setting {
+        name: "history-bytes",
+        value: "BYTES",
+        default: "67108864",
+        family: Family::Own,
+        summary: "Memory for recent changes",
+        detail: "Watches that are within it read no disk; older ones read the engine, which is slower and no less \
+                 complete.",
+        set: |config, value| {
+            let bytes = values::number(value, 0..=MEMORY_BYTES_MAX)?;
+            config.history_bytes_max =
+                usize::try_from(bytes).map_err(|_| "too large for this machine".to_owned())?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "cache-bytes",
+        value: "BYTES",
+        default: "67108864",
+        family: Family::Own,
+        summary: "Memory for values",
+        detail: "Reads of what is in it touch no disk. The keys themselves are always in memory, beside this. 0 keeps \
+                 no values.",
+        set: |config, value| {
+            values::number(value, 0..=MEMORY_BYTES_MAX).map(|bytes| config.cache_bytes_max = bytes)
+        },
+    },
+    Setting {
+        name: "log-format",
+        value: "FORMAT",
+        default: "human",
+        family: Family::Own,
+        summary: "How to log, on standard error: human or json",
+        detail: "`human` (lines to read, in colour on a terminal) or `json` (an object on each line). With `json` \
+                 nothing is written to standard output.",
+        set: |config, value| {
+            values::choice(value, &LOG_FORMATS).map(|format| config.log = LogConfig { format, ..config.log })
+        },
+    },
+    Setting {
+        name: CONFIG_FILE,
+        value: "FILE",
+        default: "",
+        family: Family::Own,
+        summary: "A TOML file with settings",
+        detail: "Its keys are the names of the flags without dashes in front. Environment variables and flags go \
+                 before it. It cannot name another file.",
+        set: |config, value| {
+            config.file = (!value.is_empty()).then(|| value.into());
+            Ok(())
+        },
+    },
+];
+
+/// The setting that says where the others are.
+pub(crate) const CONFIG_FILE: &str = "config-file";
+
+const LOG_LEVELS: [(&str, Level); 5] = [
+    ("error", Level::ERROR),
+    ("warn", Level::WARN),
+    ("info", Level::INFO),
+    ("debug", Level::DEBUG),
+    ("trace", Level::TRACE),
+];
+
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("human", LogFormat::Human), ("json", LogFormat::Json)];
+
+const ENGINES: [(&str, EngineKind); 2] = [("embedded", EngineKind::Embedded), ("memory", EngineKind::Memory)];
+
+/// The setting with this name.
+pub(crate) fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}

@@ -1,0 +1,234 @@
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::settings::SETTINGS;
+use super::{Command, Config, EngineKind, LogFormat, Source, read};
+
+/// A source that a test wrote.
+#[derive(Default)]
+struct Fake {
+    arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+    files: HashMap<PathBuf, String>,
+}
+
+impl Source for Fake {
+    fn arguments(&self) -> Vec<OsString> {
+        self.arguments.clone()
+    }
+
+    fn variables(&self) -> Vec<(OsString, OsString)> {
+        self.variables.clone()
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<String> {
+        self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// `arguments` separated by spaces.
+fn args(arguments: &str) -> Fake {
+    Fake { arguments: arguments.split_whitespace().map(OsString::from).collect(), ..Fake::default() }
+}
+
+impl Fake {
+    fn variable(mut self, name: &str, value: &str) -> Fake {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    fn file(mut self, path: &str, text: &str) -> Fake {
+        self.files.insert(path.into(), text.to_owned());
+        self
+    }
+
+    fn config(&self) -> Config {
+        match read(self) {
+            Ok(Command::Serve(config)) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        read(self).unwrap_err().lines().to_vec()
+    }
+
+    fn printed(&self) -> String {
+        match read(self) {
+            Ok(Command::Print(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The source is refused with exactly these lines.
+#[track_caller]
+fn refused(source: &Fake, expected: &[&str]) {
+    assert_eq!(source.problems(), expected);
+}
+
+#[test]
+fn without_anything_it_serves_on_loopback_with_data_in_the_working_directory() {
+    let config = args("").config();
+    assert_eq!(config, args("serve").config());
+    assert_eq!(config.data_dir, Path::new("./orlop-data"));
+    assert_eq!(config.listen_client_urls[0].to_string(), "http://127.0.0.1:2379");
+    assert_eq!(config.engine, EngineKind::Embedded);
+    assert_eq!(config.watch_progress_notify_interval, Duration::from_secs(600));
+    assert_eq!((config.max_request_bytes, config.max_txn_ops), (1_572_864, 128));
+    assert_eq!((config.log.level, config.log.format), (tracing::Level::INFO, LogFormat::Human));
+}
+
+#[test]
+fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
+    let file = "name = 'file'\ndata-dir = 'file'\nmax-txn-ops = 7";
+    let source = args("--config-file a.toml --name flag")
+        .variable("ORLOP_NAME", "variable")
+        .variable("ORLOP_DATA_DIR", "variable")
+        .file("a.toml", file);
+    let config = source.config();
+    assert_eq!(
+        (config.name.as_str(), config.data_dir.to_str().unwrap(), config.max_txn_ops),
+        ("flag", "variable", 7)
+    );
+    assert_eq!(config.file.as_deref(), Some(Path::new("a.toml")));
+}
+
+#[test]
+fn every_setting_can_be_given_in_all_three_ways() {
+    let examples = HashMap::from([
+        ("name", "n1"),
+        ("data-dir", "/d"),
+        ("listen-client-urls", "http://127.0.0.1:1,http://[::1]:1"),
+        ("advertise-client-urls", "http://db:1"),
+        ("watch-progress-notify-interval", "1m30s"),
+        ("max-request-bytes", "2000000"),
+        ("max-txn-ops", "1000"),
+        ("quota-backend-bytes", "8589934592"),
+        ("log-level", "debug"),
+        ("log-format", "json"),
+        ("engine", "memory"),
+        ("key-prefix", "/one/"),
+        ("history-bytes", "1"),
+        ("cache-bytes", "2"),
+    ]);
+    for setting in SETTINGS.iter().filter(|setting| setting.name != "config-file") {
+        let value = examples[setting.name];
+        let by_flag = args(&format!("--{}={value}", setting.name)).config();
+        assert_ne!(by_flag, args("").config(), "{} has no effect", setting.name);
+        assert_eq!(by_flag, args(&format!("serve --{} {value}", setting.name)).config());
+        assert_eq!(by_flag, args("").variable(&setting.variable(), value).config());
+        let file = format!("{} = {value:?}", setting.name);
+        let by_file = args("").variable("ORLOP_CONFIG_FILE", "a.toml").file("a.toml", &file).config();
+        assert_eq!(Config { file: None, ..by_file }, by_flag);
+    }
+}
+
+#[test]
+fn numbers_and_lists_of_a_file_need_no_quotes() {
+    let file = "max-txn-ops = 1_000\nlisten-client-urls = ['http://127.0.0.1:1', 'http://127.0.0.1:2']";
+    let config = args("--config-file=a.toml").file("a.toml", file).config();
+    assert_eq!((config.max_txn_ops, config.listen_client_urls.len()), (1000, 2));
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let source =
+        args("serve --datadir /d --max-txn-ops many --config-file a.toml --cert-file x stray --name")
+            .variable("ORLOP_LOGLEVEL", "debug")
+            .variable("ORLOP_LOG_LEVEL", "loud")
+            .variable("ORLOP_PORT_2379_TCP", "tcp://10.0.0.1:2379")
+            .variable("PATH", "/bin")
+            .file(
+                "a.toml",
+                "engin = 'memory'\nhistory-bytes = 1.5\nquota-backend-bytes = 'lots'\nconfig-file = 'b'",
+            );
+    refused(
+        &source,
+        &[
+            "--datadir: there is no such flag; did you mean --data-dir?",
+            "--cert-file: there is no such flag; TLS comes in a later version",
+            "stray: expected a flag, which begins with --",
+            "--name: expected a NAME behind it",
+            "ORLOP_LOGLEVEL: no setting has this environment variable; did you mean ORLOP_LOG_LEVEL?",
+            "a.toml: config-file: a file cannot name another file",
+            "a.toml: engin: there is no such setting; did you mean engine?",
+            "a.toml: history-bytes: expected a text, a number or a list of texts",
+            "a.toml: quota-backend-bytes: \"lots\": expected a whole number from -9223372036854775808 to \
+             9223372036854775807",
+            "ORLOP_LOG_LEVEL: \"loud\": expected one of: error, warn, info, debug, trace",
+            "--max-txn-ops: \"many\": expected a whole number from 1 to 65536",
+        ],
+    );
+}
+
+#[test]
+fn wrong_values_are_refused_with_what_was_expected() {
+    let cases = [
+        ("--name=", "--name: \"\": expected some text"),
+        ("--engine=tikv", "--engine: \"tikv\": expected one of: embedded, memory"),
+        (
+            "--watch-progress-notify-interval=99ms",
+            "--watch-progress-notify-interval: \"99ms\": expected at least 100ms",
+        ),
+        (
+            "--watch-progress-notify-interval=5",
+            "--watch-progress-notify-interval: \"5\": expected a duration such as 10m, 5s or 1m30s",
+        ),
+        ("--max-request-bytes=0", "--max-request-bytes: \"0\": expected a whole number from 1 to 67108864"),
+        ("--key-prefix=ä", "--key-prefix: \"ä\": expected at most 64 printable ASCII characters"),
+        (
+            "--listen-client-urls=https://127.0.0.1:1",
+            "--listen-client-urls: \"https://127.0.0.1:1\": https://127.0.0.1:1: TLS comes in a later version; until \
+             then only http:// can be listened on",
+        ),
+        (
+            "--listen-client-urls=http://0.0.0.0:1",
+            "--listen-client-urls: http://0.0.0.0:1 is every address of this machine: say with \
+             --advertise-client-urls which URL clients can connect to",
+        ),
+        ("--config-file=gone.toml", "gone.toml: the configuration file cannot be read: entity not found"),
+        ("start", "start: there is no such command"),
+        ("sevre", "sevre: there is no such command; did you mean serve?"),
+        ("--data-dir --engine=memory", "--data-dir: expected a DIR behind it"),
+        (
+            "--initial-cluster=a=b",
+            "--initial-cluster: there is no such flag; this version runs on one machine and has \
+          no peers: leave it out",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        refused(&args(arguments), &[expected]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_with_its_line() {
+    let problems = args("--config-file=a.toml").file("a.toml", "name = 'x'\ndata-dir == 3").problems();
+    assert!(problems.len() == 1 && problems[0].starts_with("a.toml: line 2: "), "{problems:?}");
+}
+
+#[test]
+fn a_problem_is_one_line_whatever_the_value_holds() {
+    let source = Fake { arguments: vec!["--a\nb".into()], ..Fake::default() };
+    refused(&source, &["--a\u{fffd}b: there is no such flag"]);
+}
+
+#[test]
+fn one_dash_and_repeated_flags_work_as_with_etcd() {
+    let config = args("-name a --quota-backend-bytes -1 --name b").config();
+    assert_eq!((config.name.as_str(), config.quota_backend_bytes), ("b", 0));
+}
+
+#[test]
+fn help_and_version_are_printed_whatever_else_is_there() {
+    assert_eq!(args("--version").printed(), "orlop 0.1.0 (etcd API 3.7)\n");
+    assert_eq!(args("version").printed(), args("serve --nonsense --version").printed());
+    let help = args("serve --nonsense --help").printed();
+    assert_eq!(help, args("help").printed());
+    assert!(SETTINGS.iter().all(|setting| help.contains(&setting.flag())), "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+}

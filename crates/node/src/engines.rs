@@ -1,0 +1,67 @@
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::{Engine, MemoryEngine};
+use engine_embedded::{EmbeddedEngine, OpenError};
+use server::Metrics;
+use thiserror::Error;
+
+use crate::app::World;
+use crate::config::{Config, EngineKind};
+use crate::data_dir;
+use crate::metrics::EngineObserver;
+
+/// Why an engine could not be opened.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// There is no data directory and none can be made.
+    #[error("the data directory {} cannot be created: {source}; choose another one with --data-dir", .dir.display())]
+    DataDir {
+        /// The directory.
+        dir: PathBuf,
+        /// What the operating system answered.
+        source: io::Error,
+    },
+    /// The directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Opening broke off.
+    #[error("opening the data directory {} broke off: {reason}", .dir.display())]
+    BrokenOff {
+        /// The directory.
+        dir: PathBuf,
+        /// What the thread left behind.
+        reason: String,
+    },
+}
+
+/// Opens the engine that the configuration names.
+pub(crate) async fn open_engine(
+    config: &Config,
+    world: &World,
+    metrics: &Metrics,
+) -> Result<Arc<dyn Engine>, EngineError> {
+    match config.engine {
+        EngineKind::Memory => Ok(Arc::new(MemoryEngine::new())),
+        EngineKind::Embedded => {
+            let settings = engine_embedded::Config {
+                clock: world.clock.clone(),
+                random: world.random.clone(),
+                observer: Some(Arc::new(EngineObserver::new(metrics.clone()))),
+                ..engine_embedded::Config::new(&config.data_dir)
+            };
+            open_embedded(settings).await
+        }
+    }
+}
+
+async fn open_embedded(settings: engine_embedded::Config) -> Result<Arc<dyn Engine>, EngineError> {
+    let dir = settings.dir.clone();
+    data_dir::create(&dir).map_err(|source| EngineError::DataDir { dir: dir.clone(), source })?;
+    // Opening reads files: not on a thread that serves.
+    match tokio::task::spawn_blocking(move || EmbeddedEngine::open(settings)).await {
+        Ok(opened) => Ok(Arc::new(opened?)),
+        Err(error) => Err(EngineError::BrokenOff { dir, reason: error.to_string() }),
+    }
+}
