@@ -1,0 +1,8 @@
+// Command etcdctl is the real etcdctl of the version in go.mod.
+package main
+
+import "go.etcd.io/etcd/etcdctl/v3/ctlv3"
+
+func main() {
+	ctlv3.MustStart()
+}
