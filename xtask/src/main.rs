@@ -1,0 +1,71 @@
+//! The project's own commands, run as `cargo xtask COMMAND`.
+//!
+//! `test` is the one command that decides whether a change is good; CI runs it and nothing else. It needs Rust, Go and a
+//! C compiler, and nothing that has to be running. It depends on no crate of the product.
+#![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
+
+mod context;
+mod report;
+mod steps;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::context::Context;
+use crate::steps::{STEPS, Step};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check: format, lints, unit tests, documentation, and the suites against real clients
+    Test(TestArgs),
+    /// Check the rules of the house: file sizes, leftovers, paths, links
+    Tidy,
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// Run only these steps, in their usual order
+    #[arg(long, value_delimiter = ',', value_name = "STEP", value_parser = steps::parse)]
+    only: Vec<&'static Step>,
+    /// Run the steps after a failed one too
+    #[arg(long)]
+    keep_going: bool,
+    /// Print the names of the steps and what each does
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let context = Context::from_env();
+    let passed = match Cli::parse().command {
+        Command::Test(args) if args.list => {
+            for step in STEPS {
+                println!("{:<10} {}", step.name, step.about);
+            }
+            true
+        }
+        Command::Test(args) => {
+            let chosen: Vec<_> =
+                STEPS.iter().filter(|step| args.only.is_empty() || args.only.contains(step)).collect();
+            report::run(&context, &chosen, args.keep_going)
+        }
+        Command::Tidy => {
+            let result = tidy::run(&context);
+            if let Err(problems) = &result {
+                println!("{problems}");
+            }
+            result.is_ok()
+        }
+    };
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,135 @@
+//! The steps of `cargo xtask test`, in their order: what is quick and fails often comes first.
+
+use std::path::{Path, PathBuf};
+
+use crate::context::{Context, output, run};
+use crate::{tidy, tools};
+
+/// One step: a name for `--only`, what it does, and the doing.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(&Context) -> Result<(), String>,
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+/// A suite of Go tests hangs when it takes longer than this; each of them takes a few minutes.
+const GO_TEST_TIMEOUT: &str = "-timeout=40m";
+
+/// All steps, in the order in which they run.
+pub(crate) const STEPS: &[Step] = &[
+    Step { name: "tools", about: "the tools needed beyond Rust are there", run: tools::run },
+    Step { name: "fmt", about: "rustfmt would change nothing", run: fmt },
+    Step { name: "tidy", about: "the rules of the house hold", run: tidy::run },
+    Step { name: "clippy", about: "clippy has nothing to say about any target", run: clippy },
+    Step { name: "unit", about: "unit, property and contract tests of every crate", run: unit },
+    Step { name: "doc", about: "the documentation builds, no link in it is broken", run: doc },
+    Step { name: "build", about: "build the release binary that the suites run against", run: build },
+    Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
+    Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
+    Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
+    Step { name: "etcd", about: "etcd's contract, etcdctl and bad input", run: etcd },
+    Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
+];
+
+/// Finds a step by its name.
+pub(crate) fn parse(name: &str) -> Result<&'static Step, String> {
+    STEPS.iter().find(|step| step.name == name).ok_or_else(|| {
+        let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
+        format!("there is no such step; the steps are {}", names.join(", "))
+    })
+}
+
+fn fmt(context: &Context) -> Result<(), String> {
+    run(&mut context.cargo(&["fmt", "--all", "--check"]))
+}
+
+fn clippy(context: &Context) -> Result<(), String> {
+    run(&mut context.cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+}
+
+fn unit(context: &Context) -> Result<(), String> {
+    run(&mut context.cargo(&["test", "--workspace", "--locked"]))
+}
+
+fn doc(context: &Context) -> Result<(), String> {
+    let args = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
+    run(context.cargo(&args).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn build(context: &Context) -> Result<(), String> {
+    run(&mut context.cargo(&["build", "--release", "--package", "orlop", "--locked"]))
+}
+
+fn golint(context: &Context) -> Result<(), String> {
+    let gofmt = Path::new(output(&mut context.go(".", &["env", "GOROOT"]))?.trim()).join("bin").join("gofmt");
+    for module in context.go_modules()? {
+        let unformatted =
+            output(std::process::Command::new(&gofmt).arg("-l").arg(context.root.join(&module)))?;
+        if !unformatted.is_empty() {
+            return Err(format!("gofmt would change these files, run `gofmt -w {module}`:\n{unformatted}"));
+        }
+        run(&mut context.go(&module, &["vet", "./..."]))?;
+    }
+    Ok(())
+}
+
+fn reference(context: &Context) -> Result<(), String> {
+    for name in ["etcd", "etcdctl"] {
+        let package = format!("./cmd/{name}");
+        run(context.go("tests/etcd", &["build", "-o"]).arg(context.tool(name)).arg(package))?;
+    }
+    Ok(())
+}
+
+fn proto(context: &Context) -> Result<(), String> {
+    let descriptors = context.target.join("descriptors.bin");
+    let args = ["run", "--quiet", "--locked", "--package", "proto", "--example", "descriptors", "--"];
+    run(context.cargo(&args).arg(&descriptors))?;
+    suite(context, "tests/proto", &[("ORLOP_DESCRIPTORS", descriptors)])
+}
+
+fn etcd(context: &Context) -> Result<(), String> {
+    let binaries = binaries(context)?;
+    suite(context, "tests/harness", &binaries)?;
+    suite(context, "tests/etcd", &binaries)
+}
+
+fn kube(context: &Context) -> Result<(), String> {
+    let mut environment = binaries(context)?;
+    environment.push(("ORLOP_TARGET_DIR", context.target.clone()));
+    suite(context, "tests/kube", &environment)
+}
+
+/// The programs that the suites start, under the names by which they look for them.
+fn binaries(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
+    let binaries = vec![
+        ("ORLOP_BIN", context.orlop()),
+        ("ETCD_BIN", context.tool("etcd")),
+        ("ETCDCTL_BIN", context.tool("etcdctl")),
+    ];
+    match binaries.iter().find(|(_, path)| !path.is_file()) {
+        Some((_, path)) => {
+            Err(format!("{} does not exist: run the steps build and reference first", path.display()))
+        }
+        None => Ok(binaries),
+    }
+}
+
+/// Runs all tests of a Go module, always anew: what they test is not in Go's cache.
+fn suite(context: &Context, module: &str, environment: &[(&str, PathBuf)]) -> Result<(), String> {
+    if !context.root.join(module).join("go.mod").is_file() {
+        return Err(format!("there is no Go module at {module}"));
+    }
+    // One package at a time: each of them keeps the machine busy with stores of its own.
+    let mut command = context.go(module, &["test", "-count=1", "-p=1", GO_TEST_TIMEOUT, "./..."]);
+    for (name, path) in environment {
+        command.env(name, path);
+    }
+    run(&mut command)
+}
