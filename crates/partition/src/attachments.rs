@@ -1,0 +1,67 @@
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use model::{Key, LeaseId};
+
+/// Which keys of a partition hang on which lease. Derived from the index; only keys with a lease are here.
+#[derive(Debug, Default)]
+pub(crate) struct Attachments {
+    keys: HashMap<LeaseId, BTreeSet<Key>>,
+}
+
+impl Attachments {
+    /// Moves `key` from the lease that it hung on to the one that it hangs on now; either may be none.
+    pub(crate) fn moved(&mut self, key: &Key, from: LeaseId, to: LeaseId) {
+        if from == to {
+            return;
+        }
+        if !from.is_none()
+            && let Some(keys) = self.keys.get_mut(&from)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.keys.remove(&from);
+            }
+        }
+        if !to.is_none() {
+            // A copy: the key given may share its bytes with a whole request.
+            let key = Key::new(Bytes::copy_from_slice(key.as_slice())).unwrap_or_else(|_| key.clone());
+            self.keys.entry(to).or_default().insert(key);
+        }
+    }
+
+    /// The keys that hang on `lease`, in order.
+    pub(crate) fn of(&self, lease: LeaseId) -> impl Iterator<Item = &Key> {
+        self.keys.get(&lease).into_iter().flatten()
+    }
+
+    /// Whether `key` hangs on `lease`.
+    pub(crate) fn has(&self, lease: LeaseId, key: &Key) -> bool {
+        self.keys.get(&lease).is_some_and(|keys| keys.contains(key))
+    }
+
+    /// How many keys hang on `lease`.
+    pub(crate) fn count(&self, lease: LeaseId) -> usize {
+        self.keys.get(&lease).map_or(0, BTreeSet::len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_hangs_on_the_lease_that_it_was_moved_to_last() {
+        let (a, b) = (Key::new("a").unwrap(), Key::new("b").unwrap());
+        let (one, two) = (LeaseId(1), LeaseId(2));
+        let mut attachments = Attachments::default();
+        attachments.moved(&b, LeaseId::NONE, one);
+        attachments.moved(&a, LeaseId::NONE, one);
+        assert_eq!(attachments.of(one).collect::<Vec<_>>(), [&a, &b]);
+        attachments.moved(&a, one, two);
+        attachments.moved(&b, one, LeaseId::NONE);
+        assert_eq!((attachments.count(one), attachments.count(two)), (0, 1));
+        attachments.moved(&a, two, LeaseId::NONE);
+        assert!(attachments.keys.is_empty(), "nothing is left of leases without keys");
+    }
+}

@@ -1,0 +1,252 @@
+//! A partition's past, for watchers: the newest batches from memory, everything before them from the log.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use engine::{Direction, KeySpan, Scan, Snapshot};
+use layout::log::{Body, LogRecord, Slot};
+use layout::object::{Object, encode_deleted};
+use layout::{KeySpace, Span};
+use model::{Change, ChangeKind, Event, KeyRange, Revision};
+
+use crate::error::ReadFailure;
+use crate::state::Shared;
+use crate::values::Found;
+
+/// One step through the log in the engine takes at most this many slots.
+const SLOTS_PER_STEP_MAX: usize = 64;
+/// And about this many bytes of log records.
+const LOG_BYTES_PER_STEP_MAX: usize = 1 << 20;
+/// And events of about this many bytes; those of one revision stay together, however large they are.
+const EVENT_BYTES_PER_STEP_MAX: usize = 8 << 20;
+/// One step through the batches in memory takes at most this many.
+const BATCHES_PER_STEP_MAX: usize = 256;
+
+/// Some of what happened in a range of keys from a revision on.
+#[derive(Clone, Debug)]
+pub struct EventsPage {
+    /// The events, in the order of their revisions. Those of one revision are never split over two pages.
+    pub events: Vec<Arc<Event>>,
+    /// Every event of the range from the revision asked for through this one is in `events`.
+    pub through: Revision,
+}
+
+impl Shared {
+    /// What happened in `range` from `from` on: the next step's worth. `through` is at least `from`, unless nothing
+    /// has happened from there on.
+    ///
+    /// What memory still holds is told even below the compacted revision: a watcher that is a moment behind when
+    /// somebody compacts loses nothing.
+    pub(crate) async fn events(&self, from: Revision, range: &KeyRange) -> Result<EventsPage, ReadFailure> {
+        if let Some(page) = self.events_in_memory(from, range) {
+            return Ok(page);
+        }
+        // Asked before the snapshot is taken, which may hold a batch that is durable but not published yet.
+        let published = self.published();
+        let snapshot = self.engine.snapshot().await?;
+        let page = self.events_in_log(snapshot.as_ref(), from..=published, range).await;
+        // Read last in the same snapshot: what was missing above is then known to be compacted.
+        match self.values.compacted_in(snapshot.as_ref()).await? {
+            Some(compacted) if from < compacted => Err(ReadFailure::Compacted(compacted)),
+            _ => page,
+        }
+    }
+
+    fn events_in_memory(&self, from: Revision, range: &KeyRange) -> Option<EventsPage> {
+        let state = self.state.read();
+        if from <= state.history.floor() {
+            return None;
+        }
+        let batches = state.history.since(from, BATCHES_PER_STEP_MAX);
+        drop(state);
+        let through = batches.last().map_or(from.previous(), |batch| batch.revision);
+        let events = batches.iter().flat_map(|batch| &batch.events);
+        let wanted = events
+            .filter(|event| event.change.revision >= from && range.contains(event.change.key.as_slice()))
+            .cloned();
+        Some(EventsPage { events: wanted.collect(), through })
+    }
+
+    async fn events_in_log(
+        &self,
+        snapshot: &dyn Snapshot,
+        revisions: RangeInclusive<Revision>,
+        range: &KeyRange,
+    ) -> Result<EventsPage, ReadFailure> {
+        let (&from, &published) = (revisions.start(), revisions.end());
+        let mut next = self.slot_of(snapshot, from).await?;
+        let span = self.space.log_span(self.id, next);
+        let scan = Scan {
+            span: KeySpan { start: span.start, end: Some(span.end) },
+            direction: Direction::Forward,
+            records_max: SLOTS_PER_STEP_MAX,
+            bytes_max: LOG_BYTES_PER_STEP_MAX,
+            values: true,
+        };
+        let mut through = from.previous();
+        let mut changes = Vec::new();
+        for (key, value) in snapshot.scan(&scan).await?.records {
+            let (_, slot) = self.space.decode_log_key(&key)?;
+            if slot != next {
+                return Err(self.missing_slot(next));
+            }
+            next = slot.next();
+            let record = self.space.decode_log(&key, &value)?;
+            if record.revision > published {
+                break;
+            }
+            through = through.max(record.revision);
+            if let Body::Changes(of_slot) = record.body {
+                let wanted =
+                    |change: &Change| change.revision >= from && range.contains(change.key.as_slice());
+                changes.extend(of_slot.into_iter().filter(wanted));
+            }
+        }
+        if let Some(cut) = cut_at(&changes, EVENT_BYTES_PER_STEP_MAX) {
+            through = changes.get(cut).map_or(through, |first_left| first_left.revision.previous());
+            changes.truncate(cut);
+        }
+        let key_values = self.key_values(&changes, from).await?;
+        let events = changes.into_iter().zip(key_values);
+        let events = events.map(|(change, key_value)| Arc::new(Event::new(change, key_value)));
+        Ok(EventsPage { events: events.collect(), through })
+    }
+
+    fn missing_slot(&self, slot: Slot) -> ReadFailure {
+        ReadFailure::Corrupt(format!("slot {} of partition {} is missing", slot.0, self.id.0))
+    }
+
+    async fn key_values(&self, changes: &[Change], from: Revision) -> Result<Vec<Bytes>, ReadFailure> {
+        let found = changes.iter().map(|change| {
+            let key = change.key.as_slice();
+            match change.kind {
+                ChangeKind::Put(meta) => {
+                    let object_key = self.space.object_key(key, change.revision);
+                    Found { object_key, meta, key_value: None }
+                }
+                ChangeKind::Delete => {
+                    let key_value = Some(encode_deleted(key, change.revision));
+                    Found { key_value, ..Found::key_only(key, TOMBSTONE) }
+                }
+            }
+        });
+        self.values.load(found.collect(), from).await
+    }
+
+    /// The first slot whose revision is not below `from`, or the one after the newest.
+    ///
+    /// Found by halving. Trimmed slots are passed over, wherever the record of the trimming says that they end: it may
+    /// be behind them after an unclear outcome, and what is trimmed lies below the compacted revision in any case.
+    async fn slot_of(&self, snapshot: &dyn Snapshot, from: Revision) -> Result<Slot, ReadFailure> {
+        let (last, _) = newest_slot(snapshot, &self.space, self.id)
+            .await?
+            .ok_or_else(|| ReadFailure::Corrupt(format!("the log of partition {} is empty", self.id.0)))?;
+        let (mut low, mut high) = (Slot(1), last.next());
+        while low < high {
+            let middle = Slot(low.0 + (high.0 - low.0) / 2);
+            let (slot, record) = self.slot_from(snapshot, middle).await?;
+            if record.revision < from {
+                low = slot.next();
+            } else {
+                high = middle;
+            }
+        }
+        if low == last.next() { Ok(low) } else { Ok(self.slot_from(snapshot, low).await?.0) }
+    }
+
+    /// The first slot at or after `first` that is there.
+    async fn slot_from(
+        &self,
+        snapshot: &dyn Snapshot,
+        first: Slot,
+    ) -> Result<(Slot, LogRecord), ReadFailure> {
+        let span = self.space.log_span(self.id, first);
+        let found = one_slot(snapshot, &self.space, span, Direction::Forward).await?;
+        found.ok_or_else(|| self.missing_slot(first))
+    }
+
+    /// The version that the event replaced, encoded; `None` where there was none.
+    pub(crate) async fn previous(&self, event: &Event) -> Result<Option<Bytes>, ReadFailure> {
+        if event.change.previous.is_none() {
+            return Ok(None);
+        }
+        if let Some(previous) = event.previous() {
+            return Ok(Some(previous.clone()));
+        }
+        let object_key = self.space.object_key(event.change.key.as_slice(), event.change.previous);
+        if let Some(previous) = self.values.cached(&object_key) {
+            event.remember_previous(previous.clone());
+            return Ok(Some(previous));
+        }
+        let snapshot = self.engine.snapshot().await?;
+        let Some(record) = snapshot.get(&object_key).await? else {
+            // It goes when the compacted revision reaches the event's own: it was last there just before.
+            let at = event.change.revision.previous();
+            return Err(self.values.explain_absence(snapshot.as_ref(), &object_key, at).await);
+        };
+        match self.space.decode_object(&object_key, &record)? {
+            Object::Put(previous) => {
+                event.remember_previous(previous.clone());
+                Ok(Some(previous))
+            }
+            Object::Tombstone => {
+                let key = object_key.escape_ascii();
+                Err(ReadFailure::Corrupt(format!("the object record {key} should hold a value")))
+            }
+        }
+    }
+}
+
+/// The facts of no version at all, for the place of a deletion in a list of versions.
+const TOMBSTONE: model::KeyMeta = model::KeyMeta {
+    create_revision: Revision::NONE,
+    mod_revision: Revision::NONE,
+    version: 0,
+    lease: model::LeaseId::NONE,
+    value_len: 0,
+};
+
+/// The newest slot of a partition's log, and what it holds.
+pub(crate) async fn newest_slot(
+    snapshot: &dyn Snapshot,
+    space: &KeySpace,
+    partition: layout::log::PartitionId,
+) -> Result<Option<(Slot, LogRecord)>, ReadFailure> {
+    one_slot(snapshot, space, space.log_span(partition, Slot(0)), Direction::Backward).await
+}
+
+/// The first slot of `span` in this direction, and what it holds.
+async fn one_slot(
+    snapshot: &dyn Snapshot,
+    space: &KeySpace,
+    span: Span,
+    direction: Direction,
+) -> Result<Option<(Slot, LogRecord)>, ReadFailure> {
+    let scan = Scan {
+        span: KeySpan { start: span.start, end: Some(span.end) },
+        direction,
+        records_max: 1,
+        bytes_max: usize::MAX,
+        values: true,
+    };
+    let Some((key, value)) = snapshot.scan(&scan).await?.records.pop() else { return Ok(None) };
+    let (_, slot) = space.decode_log_key(&key)?;
+    Ok(Some((slot, space.decode_log(&key, &value)?)))
+}
+
+/// Where to cut `changes`, between two revisions, so that the values before hold about `bytes_max`; `None` when
+/// they hold less.
+fn cut_at(changes: &[Change], bytes_max: usize) -> Option<usize> {
+    let mut bytes = 0;
+    let mut last = None;
+    changes.iter().position(|change| {
+        let cut = bytes >= bytes_max && last != Some(change.revision);
+        last = Some(change.revision);
+        bytes += change.key.as_slice().len();
+        if let ChangeKind::Put(meta) = change.kind {
+            bytes += meta.value_len as usize;
+        }
+        cut
+    })
+}

@@ -1,0 +1,42 @@
+//! A partition: a contiguous range of user keys with one log and one owner, and all that the owner does with it.
+//!
+//! A write travels [`Partition::txn`] → the sequencer (evaluated against the index, together with all that wait) →
+//! one engine batch that inserts the log's next slot → publication (history, followers) → the answer. A read opens
+//! a [`View`] at one exact revision and pages through it. Watchers follow the published batches and read what lies
+//! further back through [`Partition::events`].
+//!
+//! This crate must never depend on the wire protocol, on how watchers and leases are driven, or on which engine it
+//! runs on.
+//!
+//! Invariants (`docs/invariants.md`): only one batch can ever hold a slot, and it is wholly visible or not at all;
+//! nothing of a batch is shown before it is durable; a read at X sees exactly the writes at or below X; nothing at
+//! or below a published revision appears later; an error says whether the write can have happened.
+
+mod attachments;
+mod error;
+mod evaluate;
+mod events;
+mod history;
+mod index;
+mod log_writer;
+mod open;
+mod outcome;
+mod partition;
+mod pins;
+mod range;
+mod reader;
+mod reclaim;
+mod sequencer;
+mod state;
+mod system;
+mod values;
+
+pub use error::{ReadFailure, SystemFailure, TxnFailure};
+pub use events::EventsPage;
+pub use open::{OpenFailure, Settings, Store, World};
+pub use outcome::{BranchOutcome, OpOutcome, RangeOutcome, TxnOutcome};
+pub use partition::Partition;
+pub use reader::{Chunk, ChunkLimits, View};
+pub use sequencer::Detached;
+pub use state::Follower;
+pub use system::{System, SystemFollower};

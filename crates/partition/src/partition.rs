@@ -1,0 +1,247 @@
+use std::future::Future;
+use std::pin::Pin as BoxedPin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{
+    Compare, CompareTarget, Event, KeyRange, LeaseId, Op, PutValue, RangeOp, ReadRevision, Revision, Txn,
+};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::error::{ReadFailure, TxnFailure};
+use crate::events::EventsPage;
+use crate::outcome::{BranchOutcome, Listing, OpOutcome, RangeOutcome, TxnOutcome, Unread};
+use crate::pins::Pin;
+use crate::range::finish;
+use crate::reader::View;
+use crate::reclaim::Done;
+use crate::sequencer::{Command, Detached, Evaluated, Reply};
+use crate::state::{Follower, Shared};
+use crate::values::Found;
+
+/// The transactions that wait for the sequencer together hold at most this many bytes; who comes later waits to
+/// wait, so that a flood of large writes cannot fill the memory.
+pub(crate) const WAITING_BYTES_MAX: usize = 128 << 20;
+/// The room in the queue is counted in pieces of this size.
+pub(crate) const ROOM_BYTES_PER_PERMIT: usize = 1 << 10;
+
+/// A handle on a partition that this process owns. Cheap to clone.
+#[derive(Clone)]
+pub struct Partition {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    room: Arc<Semaphore>,
+    reclaimed: Arc<Done>,
+}
+
+impl Partition {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        commands: mpsc::Sender<Command>,
+        room: Arc<Semaphore>,
+        reclaimed: Arc<Done>,
+    ) -> Partition {
+        Partition { shared, commands, room, reclaimed }
+    }
+
+    /// The published revision: everything acknowledged so far is at or below it, and nothing at or below it can
+    /// appear any more.
+    pub fn revision(&self) -> Revision {
+        self.shared.published()
+    }
+
+    /// The revision below which history was given up.
+    pub fn compacted(&self) -> Option<Revision> {
+        self.shared.compacted()
+    }
+
+    /// How many keys exist.
+    pub fn key_count(&self) -> usize {
+        let state = self.shared.state.read();
+        state.index.count(&KeyRange::all(), self.shared.published())
+    }
+
+    /// Tells `follower` of every batch from now on. Returns the published revision before the first of them.
+    pub fn follow(&self, follower: Arc<dyn Follower>) -> Revision {
+        self.shared.follow(follower)
+    }
+
+    /// Runs a transaction: durable when this returns, unless the failure says otherwise.
+    ///
+    /// No way through it may change a key twice, except by deletions that overlap: who makes it checks that.
+    ///
+    /// Cancel-safety: a transaction whose future is dropped may happen or not.
+    pub async fn txn(&self, txn: Txn) -> Result<TxnOutcome, TxnFailure> {
+        // What the answer has to read must not be reclaimed before it is read.
+        let pin = self.pin_for(&txn)?;
+        let weight_bytes = weight_of(&txn);
+        let evaluated = self.ask(weight_bytes, |reply| Command::Txn(txn, reply)).await?;
+        let Evaluated { revision, changed, branch } = evaluated;
+        let loaded = self.load_branch(branch).await;
+        drop(pin);
+        match loaded {
+            Ok(branch) => Ok(TxnOutcome { revision, branch }),
+            // It has happened: a failure that says "nothing was changed" would be a lie.
+            Err(failure) if changed => {
+                let why =
+                    format!("written at revision {revision}, but what it returns cannot be read: {failure}");
+                Err(TxnFailure::Undetermined(why))
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Deletes up to `count` of the keys that hang on `lease`, at one revision, with ordinary delete events.
+    pub async fn delete_attached(&self, lease: LeaseId, count: usize) -> Result<Detached, TxnFailure> {
+        self.ask(ROOM_BYTES_PER_PERMIT, |reply| Command::DeleteAttached(lease, count, reply)).await
+    }
+
+    /// The keys that hang on `lease`, in order.
+    pub fn attached(&self, lease: LeaseId) -> Vec<Bytes> {
+        let state = self.shared.state.read();
+        state.attachments.of(lease).map(|key| key.bytes().clone()).collect()
+    }
+
+    /// A view of the state that `at` asks for: exact, and with everything that was acknowledged before the call.
+    pub fn view(&self, at: ReadRevision) -> Result<View, ReadFailure> {
+        View::open(self.shared.clone(), at)
+    }
+
+    /// What happened in `range` from `from` on: the next step's worth.
+    pub async fn events(&self, from: Revision, range: &KeyRange) -> Result<EventsPage, ReadFailure> {
+        self.shared.events(from, range).await
+    }
+
+    /// The encoded version that an event replaced; `None` where there was none.
+    pub async fn previous(&self, event: &Event) -> Result<Option<Bytes>, ReadFailure> {
+        self.shared.previous(event).await
+    }
+
+    /// Waits until what a compaction at `revision` has freed is gone.
+    pub async fn reclaimed(&self, revision: Revision) {
+        let mut reclaimed = self.reclaimed.subscribe();
+        // The sender lives as long as the partition does.
+        let _ = reclaimed.wait_for(|done| done.is_some_and(|done| done >= revision)).await;
+    }
+
+    /// The published revision, as it moves.
+    pub fn revisions(&self) -> watch::Receiver<Revision> {
+        self.shared.subscribe()
+    }
+
+    fn pin_for(&self, txn: &Txn) -> Result<Option<Pin>, TxnFailure> {
+        let Some(lowest) = lowest_read(txn, self.revision()) else { return Ok(None) };
+        loop {
+            // Only a branch that runs may fail the transaction for its revision: that is for the sequencer to say,
+            // which lets no read below the compacted revision pass.
+            let lowest = lowest.max(self.compacted().unwrap_or(Revision::NONE));
+            match self.shared.pin(lowest) {
+                Ok(pin) => return Ok(Some(pin)),
+                // The compacted revision has moved meanwhile.
+                Err(ReadFailure::Compacted(_)) => {}
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        weight_bytes: usize,
+        command: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, TxnFailure> {
+        let stopping = || TxnFailure::Unavailable("the store is stopping".to_owned());
+        let permits =
+            (weight_bytes / ROOM_BYTES_PER_PERMIT + 1).min(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT);
+        let permits = u32::try_from(permits).unwrap_or(u32::MAX);
+        let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| stopping())?;
+        let (to, answer) = oneshot::channel();
+        self.commands.send(command(Reply { to, room, weight_bytes })).await.map_err(|_| stopping())?;
+        let lost = || TxnFailure::Undetermined("the store stopped before it answered".to_owned());
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Loads what the outcome of a branch refers to.
+    fn load_branch(
+        &self,
+        branch: BranchOutcome<Unread, Found>,
+    ) -> BoxedPin<Box<dyn Future<Output = Result<BranchOutcome, ReadFailure>> + Send + '_>> {
+        Box::pin(async move {
+            let mut ops = Vec::with_capacity(branch.ops.len());
+            for op in branch.ops {
+                ops.push(self.load_op(op).await?);
+            }
+            Ok(BranchOutcome { succeeded: branch.succeeded, ops })
+        })
+    }
+
+    async fn load_op(&self, op: OpOutcome<Unread, Found>) -> Result<OpOutcome, ReadFailure> {
+        let values = &self.shared.values;
+        Ok(match op {
+            OpOutcome::Range { revision, outcome } => {
+                OpOutcome::Range { revision, outcome: self.load_range(revision, outcome).await? }
+            }
+            OpOutcome::Put { revision, previous } => {
+                let previous = values.load(previous.into_iter().collect(), revision).await?.pop();
+                OpOutcome::Put { revision, previous }
+            }
+            OpOutcome::Delete { revision, deleted, previous } => {
+                OpOutcome::Delete { revision, deleted, previous: values.load(previous, revision).await? }
+            }
+            OpOutcome::Txn(nested) => OpOutcome::Txn(self.load_branch(nested).await?),
+        })
+    }
+
+    /// `newest` is the revision of the newest state that the range saw.
+    async fn load_range(
+        &self,
+        newest: Revision,
+        Unread { op, listing }: Unread,
+    ) -> Result<RangeOutcome, ReadFailure> {
+        match (listing, op.revision) {
+            (Listing::Found { found, count }, _) => {
+                finish(&op, found, count, (&self.shared.values, newest)).await
+            }
+            // The transaction's own pin holds this state, even if it was compacted meanwhile.
+            (Listing::Older, ReadRevision::At(revision)) => {
+                let pin = self.shared.pins.pin(revision);
+                View::pinned(self.shared.clone(), newest, pin).range(&op).await
+            }
+            (Listing::Older, ReadRevision::Latest) => self.view(op.revision)?.range(&op).await,
+        }
+    }
+}
+
+/// The lowest revision that the answer of a transaction may have to be read at; `None` when there is nothing to read.
+fn lowest_read(txn: &Txn, published: Revision) -> Option<Revision> {
+    let of_op = |op: &Op| match op {
+        Op::Range(RangeOp { revision: ReadRevision::At(revision), .. }) => Some((*revision).min(published)),
+        Op::Range(_) => Some(published),
+        Op::Put(put) => put.return_previous.then_some(published),
+        Op::Delete(delete) => delete.return_previous.then_some(published),
+        Op::Txn(nested) => lowest_read(nested, published),
+    };
+    txn.success.iter().chain(&txn.failure).filter_map(of_op).min()
+}
+
+fn weight_of(txn: &Txn) -> usize {
+    let of_op = |op: &Op| match op {
+        Op::Range(_) | Op::Delete(_) => OP_BYTES,
+        Op::Put(put) => {
+            let value_len = match &put.value {
+                PutValue::Set(value) => value.len(),
+                PutValue::Keep => 0,
+            };
+            OP_BYTES + put.key.as_slice().len() + value_len
+        }
+        Op::Txn(nested) => weight_of(nested),
+    };
+    let of_compare = |compare: &Compare| match &compare.target {
+        CompareTarget::Value(value) => OP_BYTES + value.len(),
+        _ => OP_BYTES,
+    };
+    let ops = txn.success.iter().chain(&txn.failure).map(of_op);
+    OP_BYTES + ops.chain(txn.compares.iter().map(of_compare)).sum::<usize>()
+}
+
+/// What an operation weighs beside its key and value, about.
+const OP_BYTES: usize = 200;

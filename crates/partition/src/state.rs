@@ -1,0 +1,169 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use engine::{Engine, Snapshot};
+use layout::KeySpace;
+use layout::log::{Incarnation, PartitionId};
+use model::{EventBatch, Key, LeaseId, Revision};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::attachments::Attachments;
+use crate::error::ReadFailure;
+use crate::events::newest_slot;
+use crate::history::History;
+use crate::index::Index;
+use crate::pins::{Pin, Pins};
+use crate::values::Values;
+
+/// Who hears of every batch of a partition, in order, right after it has become visible.
+pub trait Follower: Send + Sync + 'static {
+    /// The batch is durable and visible, and nothing at or below its revision can appear any more. Must not wait.
+    fn published(&self, batch: &Arc<EventBatch>);
+}
+
+/// A partition's state, shared by its sequencer, its readers and its reclaiming.
+pub(crate) struct Shared {
+    pub(crate) id: PartitionId,
+    /// This life of this process, as whom it took the partition over.
+    owner: Incarnation,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) space: KeySpace,
+    pub(crate) values: Values,
+    pub(crate) pins: Arc<Pins>,
+    /// Locked for the evaluation of one transaction, for the publication of one batch, or for one page of a read.
+    pub(crate) state: RwLock<State>,
+    /// The highest published revision; moves under the lock of `state`.
+    published: watch::Sender<Revision>,
+    compacted: Compacted,
+    /// Locked before `state`; replaced as a whole, so that nobody is called under the lock.
+    followers: Mutex<Arc<[Arc<dyn Follower>]>>,
+}
+
+/// What is in memory. The index holds the batch that is being committed too, above the published revision; the rest
+/// is as published.
+pub(crate) struct State {
+    pub(crate) index: Index,
+    pub(crate) attachments: Attachments,
+    pub(crate) history: History,
+}
+
+/// The compacted revision, as far as this process has heard; shared by everything that reads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Compacted {
+    /// -1 for none, which lies below every revision, even the one before the first.
+    revision: Arc<AtomicI64>,
+}
+
+impl Compacted {
+    pub(crate) fn new(revision: Option<Revision>) -> Compacted {
+        Compacted { revision: Arc::new(AtomicI64::new(revision.map_or(-1, Revision::get))) }
+    }
+
+    pub(crate) fn get(&self) -> Option<Revision> {
+        let revision = self.revision.load(Ordering::SeqCst);
+        (revision >= 0).then(|| Revision::new(revision))
+    }
+
+    pub(crate) fn raise(&self, revision: Revision) {
+        self.revision.fetch_max(revision.get(), Ordering::SeqCst);
+    }
+}
+
+/// What a [`Shared`] is made of.
+pub(crate) struct Parts {
+    pub(crate) id: PartitionId,
+    pub(crate) owner: Incarnation,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) space: KeySpace,
+    pub(crate) values: Values,
+    pub(crate) state: State,
+    pub(crate) published: Revision,
+    pub(crate) compacted: Compacted,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts) -> Shared {
+        let Parts { id, owner, engine, space, values, state, published, compacted } = parts;
+        Shared {
+            id,
+            owner,
+            engine,
+            space,
+            values,
+            pins: Arc::default(),
+            state: RwLock::new(state),
+            published: watch::Sender::new(published),
+            compacted,
+            followers: Mutex::new(Arc::new([])),
+        }
+    }
+
+    pub(crate) fn published(&self) -> Revision {
+        *self.published.borrow()
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Revision> {
+        self.published.subscribe()
+    }
+
+    pub(crate) fn compacted(&self) -> Option<Revision> {
+        self.compacted.get()
+    }
+
+    /// Holds the state at `revision` for a reader, unless it is compacted or has not happened yet.
+    pub(crate) fn pin(&self, revision: Revision) -> Result<Pin, ReadFailure> {
+        if revision > self.published() {
+            return Err(ReadFailure::FutureRevision);
+        }
+        // Pinned before the look at the compacted revision: see `Pins`.
+        let pin = self.pins.pin(revision);
+        match self.compacted() {
+            Some(compacted) if revision < compacted => Err(ReadFailure::Compacted(compacted)),
+            _ => Ok(pin),
+        }
+    }
+
+    /// Whether, in `snapshot`, nobody else has taken the partition over.
+    ///
+    /// Until somebody does, only this process reclaims, and it leaves alone what its own readers hold.
+    pub(crate) async fn is_owner_in(&self, snapshot: &dyn Snapshot) -> Result<bool, ReadFailure> {
+        let newest = newest_slot(snapshot, &self.space, self.id).await?;
+        Ok(newest.is_some_and(|(_, record)| record.owner == self.owner))
+    }
+
+    /// Adds a follower. Returns the published revision before the first batch that it hears of.
+    pub(crate) fn follow(&self, follower: Arc<dyn Follower>) -> Revision {
+        let mut followers = self.followers.lock();
+        *followers = followers.iter().cloned().chain([follower]).collect();
+        self.published()
+    }
+
+    /// Makes a durable batch visible: to readers, to history, to followers, in this order. `moves` are the keys that
+    /// it put on another lease, with the lease before and after.
+    pub(crate) fn publish(&self, batch: Arc<EventBatch>, moves: &[(Key, LeaseId, LeaseId)]) {
+        let followers = {
+            let followers = self.followers.lock();
+            let mut state = self.state.write();
+            let State { index, attachments, history } = &mut *state;
+            for forgotten in history.push(batch.clone()) {
+                for event in &forgotten.events {
+                    index.forget(&event.change);
+                }
+            }
+            for (key, before, after) in moves {
+                attachments.moved(key, *before, *after);
+            }
+            self.published.send_replace(batch.revision);
+            // Who follows from here on was told a revision that includes the batch.
+            followers.clone()
+        };
+        for follower in followers.iter() {
+            follower.published(&batch);
+        }
+    }
+}
+
+/// Encoded `KeyValue`s at hand, by the keys of their objects.
+pub(crate) type AtHand = HashMap<bytes::Bytes, bytes::Bytes>;

@@ -1,0 +1,14 @@
+//! A store on the memory engine and the fault wrapper, through its public face; and what it leaves in the engine.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+mod compaction;
+mod faults;
+mod histories;
+mod leases;
+mod long_histories;
+mod model;
+mod ownership;
+mod system;
+mod visibility;
