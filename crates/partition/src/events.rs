@@ -181,8 +181,8 @@ impl Shared {
         }
         let snapshot = self.engine.snapshot().await?;
         let Some(record) = snapshot.get(&object_key).await? else {
-            // It goes when the compacted revision reaches the event's own: it was last there just before.
-            let at = event.change.revision.previous();
+            // It went when the event's own revision fell below the compacted one.
+            let at = event.change.revision;
             return Err(self.values.explain_absence(snapshot.as_ref(), &object_key, at).await);
         };
         match self.space.decode_object(&object_key, &record)? {

@@ -2,10 +2,9 @@
 //! not what is stored.
 //!
 //! Each change below the compacted revision names the version that it replaced: that version's object goes, and the
-//! tombstone of a deletion with it, in one batch. Of a change at the compacted revision itself only the version that
-//! it replaced goes: no read can ask for it any more, but a watcher may still start there and must hear of the
-//! change. Then the slots go, except those that are kept for ever: whoever slept through it all must meet a taken
-//! slot (`docs/invariants.md`).
+//! tombstone of a deletion with it, in one batch. A change at the compacted revision itself keeps both, because a
+//! watcher may still start there and must see the previous value. Then the slots go, except those that are kept for
+//! ever: whoever slept through it all must meet a taken slot (`docs/invariants.md`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,15 +38,6 @@ pub(crate) struct Reclaimer {
     clock: Arc<dyn Clock>,
     reclaimed: Reclaimed,
     done: Arc<Done>,
-}
-
-/// How far a compaction reaches, with the readers that there are.
-#[derive(Clone, Copy)]
-struct Reach {
-    /// Nobody needs a change below this revision any more: neither what it replaced nor itself.
-    changes_below: Revision,
-    /// Nobody needs what a change at or below this revision replaced.
-    values_through: Revision,
 }
 
 /// What one step does.
@@ -105,20 +95,10 @@ impl Reclaimer {
 
     async fn step(&mut self, compacted: Revision) -> Result<bool, ReadFailure> {
         // The compacted revision was moved before the pins are looked at: see `Pins`.
-        let reach = match self.shared.pins.lowest() {
-            Some(pinned) if pinned < compacted => {
-                Reach { changes_below: pinned.next(), values_through: pinned }
-            }
-            _ => Reach { changes_below: compacted, values_through: compacted },
-        };
-        let step = self.plan(reach).await?;
-        if step.deletes.is_empty() && step.changes_through.is_none() {
-            return Ok(false);
-        }
-        let reclaimed = Reclaimed {
-            changes_through: step.changes_through.unwrap_or(self.reclaimed.changes_through),
-            trimmed_through: step.changes_through.unwrap_or(self.reclaimed.trimmed_through),
-        };
+        let horizon = self.shared.pins.lowest().map_or(compacted, |pinned| pinned.next().min(compacted));
+        let step = self.plan(horizon).await?;
+        let Some(changes_through) = step.changes_through else { return Ok(false) };
+        let reclaimed = Reclaimed { changes_through, trimmed_through: changes_through };
         let id = self.shared.id;
         let mut batch =
             Batch { writes: Vec::with_capacity(step.deletes.len() + 1), class: BatchClass::Reclaim };
@@ -144,8 +124,9 @@ impl Reclaimer {
         }
     }
 
-    /// What the next step deletes: in order, slot by slot, as far as `reach` goes.
-    async fn plan(&self, reach: Reach) -> Result<Step, ReadFailure> {
+    /// What the next step deletes: in order, slot by slot, stopping at the first change that is not below
+    /// `horizon`.
+    async fn plan(&self, horizon: Revision) -> Result<Step, ReadFailure> {
         let (records, more) = self.slots().await?;
         let mut step = Step { more, ..Step::default() };
         // The newest slot of the page stays: it may be the newest of the log, or lie right before a takeover.
@@ -155,9 +136,7 @@ impl Reclaimer {
                 step.more = true;
                 break;
             }
-            if record.revision >= reach.changes_below {
-                // The slot stays, and what follows it. It is looked at again when it goes, which harms nothing.
-                self.plan_values(record, reach.values_through, &mut step);
+            if record.revision >= horizon {
                 step.more = false;
                 break;
             }
@@ -213,15 +192,6 @@ impl Reclaimer {
         let stays = matches!(record.body, Body::Takeover | Body::Filler) || *next_body == Body::Takeover;
         if !stays {
             step.deletes.push(space.log_key(self.shared.id, slot));
-        }
-    }
-
-    /// Deletes what the changes of a slot that stays have replaced, through `through`.
-    fn plan_values(&self, record: &LogRecord, through: Revision, step: &mut Step) {
-        let Body::Changes(changes) = &record.body else { return };
-        for change in changes.iter().filter(|change| change.revision <= through && !change.previous.is_none())
-        {
-            step.deletes.push(self.shared.space.object_key(change.key.as_slice(), change.previous));
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use engine::fault::CommitFault;
 use layout::log::Slot;
 use model::{KeyRange, LeaseId, Op, RangeOp, ReadRevision, Revision, Txn};
-use partition::{OpOutcome, ReadFailure};
+use partition::OpOutcome;
 use proptest::prelude::*;
 
 use crate::common::{Machine, USER, forgetful, put_op, settle};
@@ -28,17 +28,14 @@ async fn write(machine: &Machine, history: &mut History, writes: &[(u8, bool)]) 
     }
 }
 
-/// The objects that a read at or above `compacted`, or an event above it, needs: everything from there on, and of
-/// each key the version that it had then, be it as the previous value of the next event.
+/// The objects that a read or an event at or above `compacted` needs: everything from there on, and of each key the
+/// version that it had before, be it as the previous value of the next event.
 fn needed(history: &History, compacted: i64) -> Vec<(String, i64, bool)> {
     let mut before = BTreeMap::new();
     let mut needed = Vec::new();
     for (key, revision, new, _) in history.events(&KeyRange::all(), 0) {
         let key = String::from_utf8(key.to_vec()).unwrap();
         if revision >= compacted {
-            if revision == compacted {
-                before.remove(&key);
-            }
             needed.push((key, revision, new.is_none()));
         } else if new.is_some() {
             before.insert(key, revision);
@@ -140,7 +137,7 @@ async fn slots_go_with_their_changes_but_for_takeovers_and_the_slots_before_them
 }
 
 #[tokio::test]
-async fn a_delete_at_the_compacted_revision_is_still_told_but_never_without_its_previous_value() {
+async fn a_delete_at_the_compacted_revision_is_still_told_with_its_previous_value() {
     let machine = Machine::start(forgetful()).await;
     let mut history = History::default();
     write(&machine, &mut history, &[(1, false), (1, true), (2, false), (2, false)]).await;
@@ -148,15 +145,10 @@ async fn a_delete_at_the_compacted_revision_is_still_told_but_never_without_its_
     history.compacted = 3;
     let machine = machine.restart().await;
     let page = machine.store.partition.events(Revision::new(3), &KeyRange::all()).await.unwrap();
-    let deleted = &page.events[0];
-    assert_eq!((deleted.change.key.as_slice(), deleted.change.revision.get()), (&b"k1"[..], 3));
-    assert!(deleted.is_delete());
-    let previous = machine.store.partition.previous(deleted).await;
-    assert_eq!(
-        previous,
-        Err(ReadFailure::Compacted(Revision::new(3))),
-        "the value is gone, and that is said"
-    );
+    let (key, revision, new, previous) =
+        crate::model::happened(&machine.store.partition, &page.events[0]).await;
+    assert_eq!((key.as_ref(), revision, new), (&b"k1"[..], 3, None));
+    assert_eq!(previous.unwrap().value, "1");
     history.check(&machine.store.partition, &KeyRange::all()).await;
 }
 

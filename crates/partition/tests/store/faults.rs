@@ -4,13 +4,15 @@ use bytes::Bytes;
 use engine::fault::{CommitFault, FaultRates, ReadFault};
 use layout::log::Body;
 use model::{
-    Compare, CompareOperator, CompareTarget, KeyRange, LeaseId, Op, PutLease, PutOp, PutValue, RangeOp,
-    Revision, Txn,
+    Compare, CompareOperator, CompareTarget, KeyRange, LeaseId, LeaseTtl, Op, PutLease, PutOp, PutValue,
+    RangeOp, Revision, Txn,
 };
 use partition::{OpOutcome, ReadFailure, SystemFailure, TxnFailure};
 use proptest::prelude::*;
 
-use crate::common::{Machine, USER, delete, delete_op, deleted, forgetful, key, put, put_op, retentive};
+use crate::common::{
+    Machine, USER, delete, delete_op, deleted, forgetful, key, put, put_op, retentive, settle,
+};
 use crate::model::{History, Write};
 
 async fn value_of(machine: &Machine, text: &str) -> Option<Bytes> {
@@ -113,10 +115,17 @@ async fn an_engine_that_closes_before_the_outcome_is_known_stops_the_process() {
     let machine = Machine::start(retentive()).await;
     machine.engine.script_commits([CommitFault::UndeterminedApplied]);
     machine.engine.script_reads([ReadFault::Corrupt]);
+    let hold = machine.engine.hold_next_answer();
     let (first, second) = tokio::join!(machine.txn(put("a", "x")), async {
-        // Not in the first batch, which is under way by then.
-        tokio::task::yield_now().await;
-        machine.txn(put("b", "x")).await
+        hold.reached().await;
+        let mut second = std::pin::pin!(machine.txn(put("b", "x")));
+        tokio::select! {
+            biased;
+            _ = &mut second => panic!("answered before the batch before it"),
+            () = settle() => {}
+        }
+        hold.release();
+        second.await
     });
     assert!(matches!(first, Err(TxnFailure::Undetermined(_))), "{first:?}");
     assert!(
@@ -127,6 +136,58 @@ async fn an_engine_that_closes_before_the_outcome_is_known_stops_the_process() {
     assert_eq!(machine.supervisor.failure().unwrap().task, "sequencer");
     let machine = machine.restart().await;
     assert_eq!(machine.revision(), 2, "it had happened");
+}
+
+/// As an engine does by itself when an fsync fails.
+async fn close(machine: &Machine) {
+    engine::Engine::close(machine.engine.as_ref()).await;
+}
+
+/// The task for whose sake the process stops.
+async fn stopped_by(machine: &Machine) -> &'static str {
+    machine.supervisor.shutdown().begun().await;
+    let failure = machine.supervisor.failure().unwrap();
+    assert!(failure.reason.contains("closed"), "{failure}");
+    failure.task
+}
+
+#[tokio::test]
+async fn an_engine_that_has_closed_itself_stops_the_process_at_the_next_put() {
+    let machine = Machine::start(retentive()).await;
+    machine.put("a", "x").await;
+    close(&machine).await;
+    let outcome = machine.txn(put("b", "x")).await;
+    assert!(matches!(outcome, Err(TxnFailure::Unavailable(_))), "certainly not written: {outcome:?}");
+    assert_eq!(stopped_by(&machine).await, "sequencer");
+    let outcome = machine.txn(put("c", "x")).await;
+    assert!(matches!(outcome, Err(TxnFailure::Unavailable(_))), "nor anything after it: {outcome:?}");
+    assert_eq!((machine.revision(), machine.store.partition.key_count()), (2, 1));
+}
+
+#[tokio::test]
+async fn an_engine_that_has_closed_itself_stops_the_process_at_the_next_grant() {
+    let machine = Machine::start(retentive()).await;
+    close(&machine).await;
+    let ttl = LeaseTtl::clamped(60, 1).unwrap();
+    let outcome = machine.store.system.grant(LeaseId(1), ttl).await;
+    assert!(matches!(outcome, Err(SystemFailure::Unavailable(_))), "certainly not granted: {outcome:?}");
+    assert_eq!(stopped_by(&machine).await, "system sequencer");
+    assert!(machine.store.system.leases().is_empty());
+}
+
+#[tokio::test]
+async fn an_engine_that_has_closed_itself_stops_the_process_while_it_reclaims() {
+    let machine = Machine::start(retentive()).await;
+    machine.put("a", "x").await;
+    machine.put("a", "y").await;
+    // The first commit is the compaction, the second what it frees.
+    machine.engine.hold_next_commit().release();
+    let hold = machine.engine.hold_next_commit();
+    machine.store.system.compact(Revision::new(3)).await.unwrap();
+    hold.reached().await;
+    close(&machine).await;
+    hold.release();
+    assert_eq!(stopped_by(&machine).await, "reclaim");
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ impl History {
             assert!(page.through.get() <= self.revision(), "nothing is told before it is published");
             for event in &page.events {
                 assert!(next <= event.change.revision && event.change.revision <= page.through);
-                told.push(self.happened(partition, event).await);
+                told.push(happened(partition, event).await);
             }
             next = page.through.next();
         }
@@ -211,33 +211,10 @@ impl History {
     }
 }
 
-impl History {
-    /// What an event tells. The value that a change at the compacted revision replaced may be gone; that is said.
-    async fn happened(&self, partition: &Partition, event: &Event) -> Happened {
-        let revision = event.change.revision.get();
-        match partition.previous(event).await {
-            Err(ReadFailure::Compacted(compacted)) if revision == self.compacted => {
-                assert_eq!(compacted.get(), self.compacted);
-                let expected = self
-                    .events
-                    .iter()
-                    .find(|(key, at, ..)| *at == revision && key.as_ref() == event.change.key.as_slice());
-                let previous = expected.and_then(|(.., previous)| previous.clone());
-                told(event, previous)
-            }
-            previous => told(event, previous.unwrap().as_ref().map(decode)),
-        }
-    }
-}
-
 pub async fn happened(partition: &Partition, event: &Event) -> Happened {
     let previous = partition.previous(event).await.unwrap();
-    told(event, previous.as_ref().map(decode))
-}
-
-fn told(event: &Event, previous: Option<KeyValue>) -> Happened {
     let key_value = decode(&event.key_value);
     assert_eq!(key_value.modified, event.change.revision.get());
     let new = (!event.is_delete()).then(|| key_value.clone());
-    (key_value.key, key_value.modified, new, previous)
+    (key_value.key, key_value.modified, new, previous.as_ref().map(decode))
 }
