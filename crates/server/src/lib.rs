@@ -20,6 +20,7 @@ mod error;
 mod failure;
 mod grpc;
 mod http;
+mod keepalive;
 mod leases;
 mod metrics;
 mod rpc;

@@ -18,6 +18,7 @@ use tracing::{Instrument, debug, debug_span, warn};
 
 use crate::config::Config;
 use crate::grpc::is_grpc;
+use crate::keepalive::PingGuard;
 use crate::server::{Server, Shared};
 
 /// How much a client may send on one stream before it is read: the largest usual request, so that it takes one round
@@ -128,10 +129,12 @@ struct Connection {
 impl Connection {
     async fn run(self, shutdown: Shutdown, cut: Shutdown) {
         let Connection { shared, builder, stream, peer } = self;
+        let clock = shared.backend.clock.clone();
         let service = service_fn(move |request| {
             let shared = shared.clone();
             async move { Ok::<_, Infallible>(answer(&shared, request, peer).await) }
         });
+        let stream = PingGuard::new(stream, clock);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let mut draining = false;
@@ -182,8 +185,7 @@ fn connection_builder(config: &Config) -> Builder<TokioExecutor> {
         .max_concurrent_streams(u32::MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_pending_accept_reset_streams(RESET_STREAMS_PENDING_MAX)
-        // etcd also turns clients away that ask more often than every 5 seconds whether it lives. That cannot be
-        // set here: such pings are answered, each for the cost of a frame.
+        // How often clients may ask whether the connection lives is the `PingGuard`'s business.
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout);
     builder
