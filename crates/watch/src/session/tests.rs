@@ -222,10 +222,27 @@ fn a_watcher_may_start_at_the_compacted_revision_but_not_below() {
     store.compact(Revision::new(4));
     let mut session = store.session();
     session.watch(request("a", "b", Some(3))).unwrap();
-    session.watch(request("a", "b", Some(4))).unwrap();
+    session.watch(Request { previous: false, ..request("a", "b", Some(4)) }).unwrap();
     assert_eq!(line(poll(&mut session)), "compacted 0 4");
-    assert_eq!(line(poll(&mut session)), "1 [put a@4<3, put a@5<4] 5");
+    assert_eq!(line(poll(&mut session)), "1 [put a@4, put a@5] 5");
     assert!(!session.cancel(WatchId(0)), "a compacted watcher is gone");
+}
+
+#[test]
+fn a_watcher_that_begins_at_the_compacted_revision_is_told_where_previous_values_begin() {
+    let mut store = Store::new();
+    for _ in 0..4 {
+        store.put("a");
+    }
+    store.put("b");
+    store.compact(Revision::new(4));
+    let mut session = store.session();
+    session.watch(request("a", "b", Some(4))).unwrap();
+    session.watch(request("b", "c", Some(4))).unwrap();
+    assert_eq!(line(poll(&mut session)), "compacted 0 5");
+    assert_eq!(line(poll(&mut session)), "1 [put b@6] 6", "nobody is cancelled for what another one misses");
+    session.watch(request("a", "b", Some(5))).unwrap();
+    assert_eq!(line(poll(&mut session)), "2 [put a@5<4] 6");
 }
 
 #[test]
