@@ -34,6 +34,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
     Step { name: "etcd", about: "etcd's contract, etcdctl and bad input", run: etcd },
+    Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
 ];
 
@@ -104,6 +105,12 @@ fn kube(context: &Context) -> Result<(), String> {
     let mut environment = binaries(context)?;
     environment.push(("ORLOP_TARGET_DIR", context.target.clone()));
     suite(context, "tests/kube", &environment)
+}
+
+fn storage(context: &Context) -> Result<(), String> {
+    let mut environment = binaries(context)?;
+    environment.push(("ORLOP_TARGET_DIR", context.target.clone()));
+    suite(context, "tests/apiserver", &environment)
 }
 
 /// The programs that the suites start, under the names by which they look for them.
