@@ -72,6 +72,11 @@ impl Machine {
         Machine::process(engine, random, settings).await.unwrap()
     }
 
+    /// A process with names of its own, on an engine whose faults the test has set up.
+    pub async fn with(engine: Arc<FaultEngine>, seed: u64) -> Machine {
+        Machine::process(engine, Arc::new(SeededRandom::new(seed)), retentive()).await.unwrap()
+    }
+
     async fn process(
         engine: Arc<FaultEngine>,
         random: Arc<SeededRandom>,

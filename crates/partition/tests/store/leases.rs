@@ -107,3 +107,23 @@ async fn keys_that_move_in_the_same_batch_are_counted_where_they_hang_then() {
     assert_eq!(machine.store.partition.attached(TWO), ["a"]);
     assert_eq!(machine.store.partition.key_count(), 3);
 }
+
+#[tokio::test]
+async fn a_put_on_its_way_when_its_leases_revocation_begins_is_deleted_with_the_others() {
+    let machine = with_leases().await;
+    attach(&machine, "a", ONE).await.unwrap();
+    let hold = machine.engine.hold_next_answer();
+    let (attached, detached) = tokio::join!(attach(&machine, "b", ONE), async {
+        hold.reached().await;
+        // Begun while the put is durable and nobody knows: the system partition goes its own way.
+        machine.store.system.begin_revoke(ONE).await.unwrap();
+        let (detached, ()) = tokio::join!(machine.store.partition.delete_attached(ONE, 10), async {
+            hold.release();
+        });
+        detached
+    });
+    attached.unwrap();
+    assert_eq!(detached.unwrap(), Detached { deleted: 2, left: 0 });
+    assert_eq!(attach(&machine, "c", ONE).await, Err(TxnFailure::LeaseNotFound));
+    assert_eq!(machine.store.partition.key_count(), 0);
+}

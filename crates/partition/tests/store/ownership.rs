@@ -1,5 +1,9 @@
 //! Two processes on one engine: the second owns the store, the first finds out at its next write.
 
+use std::sync::Arc;
+
+use engine::MemoryEngine;
+use engine::fault::FaultEngine;
 use model::{KeyRange, LeaseId, LeaseTtl};
 use partition::{OpenFailure, SystemFailure, TxnFailure};
 
@@ -89,4 +93,26 @@ async fn who_is_overtaken_while_it_opens_does_not_serve() {
     assert!(matches!(second.txn(put("a", "x")).await, Err(TxnFailure::Unavailable(_))));
     let third = stopped.start().await.unwrap();
     third.put("a", "x").await;
+}
+
+#[tokio::test]
+async fn of_two_founders_one_finds_what_the_other_founded() {
+    let memory = Arc::new(MemoryEngine::new());
+    let (slow, quick) = (Arc::new(FaultEngine::new(memory.clone())), Arc::new(FaultEngine::new(memory)));
+    let hold = slow.hold_next_commit();
+    let (late, first) = tokio::join!(Machine::with(slow, 1), async {
+        hold.reached().await;
+        let first = Machine::with(quick, 2).await;
+        first.put("a", "x").await;
+        hold.release();
+        first
+    });
+    let mut history = History::default();
+    wrote(&mut history, "a");
+    assert_eq!(late.store.cluster_id, first.store.cluster_id, "the store was founded once");
+    assert_eq!(late.store.term, first.store.term + 1, "and then taken over");
+    history.check(&late.store.partition, &KeyRange::all()).await;
+    late.put("b", "x").await;
+    wrote(&mut history, "b");
+    history.check(&late.store.partition, &KeyRange::all()).await;
 }

@@ -117,3 +117,34 @@ async fn a_follower_hears_of_every_batch_after_the_revision_that_it_was_given() 
     assert!(outcomes.0.is_ok() && outcomes.1.is_ok());
     assert_eq!(*log.0.lock(), [(2, 3, 1), (3, 5, 2)]);
 }
+
+#[tokio::test]
+async fn a_view_opened_beside_a_batch_that_fails_shows_what_was_there_before() {
+    for settings in [retentive(), forgetful()] {
+        let machine = Machine::start(settings).await;
+        machine.put("a", "1").await;
+        machine.put("b", "1").await;
+        let hold = machine.engine.hold_next_commit();
+        // Once held and then as often as a batch is offered.
+        machine.engine.script_commits(std::iter::repeat_n(CommitFault::Refused, 20));
+        let both = Txn {
+            success: vec![put_op("a", "2", LeaseId::NONE), put_op("c", "2", LeaseId::NONE)],
+            ..Txn::default()
+        };
+        let (written, view) = tokio::join!(machine.txn(both), async {
+            hold.reached().await;
+            let view = machine.store.partition.view(ReadRevision::Latest).unwrap();
+            hold.release();
+            view
+        });
+        assert!(matches!(written, Err(TxnFailure::Unavailable(_))), "{written:?}");
+        machine.engine.heal();
+        // The same numbers again, with other contents: what the view fetches must not be mistaken for them.
+        machine.put("a", "other").await;
+        let read = view.range(&RangeOp::of(KeyRange::all())).await.unwrap();
+        let read: Vec<_> = read.versions.iter().map(crate::model::decode).collect();
+        let read: Vec<_> = read.iter().map(|kv| (kv.key.as_ref(), kv.modified, kv.value.as_ref())).collect();
+        assert_eq!(read, [(&b"a"[..], 2, &b"1"[..]), (b"b", 3, b"1")]);
+        assert_eq!(view.count(&KeyRange::all()).await.unwrap(), 2);
+    }
+}
