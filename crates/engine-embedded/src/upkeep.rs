@@ -4,6 +4,7 @@
 mod relocate;
 mod signals;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,11 +27,13 @@ const FULL_RETRY: Duration = Duration::from_millis(500);
 /// The upkeep thread's own state.
 pub(crate) struct Upkeep {
     shared: Arc<Shared>,
+    /// Damage that was found and not yet told to anybody who asked for space: it may be found in the background.
+    untold: RefCell<Option<String>>,
 }
 
 impl Upkeep {
     pub(crate) fn new(shared: Arc<Shared>) -> Upkeep {
-        Upkeep { shared }
+        Upkeep { shared, untold: RefCell::default() }
     }
 
     /// Works until the engine is closed.
@@ -87,6 +90,8 @@ impl Upkeep {
             WalkError::Io(error) => warn!(file = %file.display(), %error, "{consequence}"),
             WalkError::Bad { offset, reason } => {
                 tracing::error!(file = %file.display(), offset, reason, "a data file is damaged: {consequence}");
+                let damage = || format!("{} at offset {offset}: {reason}", file.display());
+                self.untold.borrow_mut().get_or_insert_with(damage);
                 if let Some(segment) = self.shared.state.write().segments.get_mut(&segment) {
                     segment.damaged = true;
                 }

@@ -54,8 +54,16 @@ impl Upkeep {
         }
     }
 
-    /// Rewrites every segment of which a tenth or more is not needed, once.
+    /// Rewrites every segment of which a tenth or more is not needed, once. Damage is told once, whoever found it.
     pub(super) fn reclaim_all(&self) -> Result<(), ReadError> {
+        let done = self.rewrite_all();
+        match self.untold.take() {
+            Some(damage) => Err(ReadError::Corrupt(damage)),
+            None => done,
+        }
+    }
+
+    fn rewrite_all(&self) -> Result<(), ReadError> {
         let active = {
             let state = self.shared.state.read();
             state
@@ -76,12 +84,9 @@ impl Upkeep {
                 return match failure {
                     Failure::Log(error) => Err(read_error(&error)),
                     Failure::Stopped => Err(ReadError::Closed("the engine was closed".to_owned())),
-                    Failure::Read(WalkError::Bad { offset, reason }) => {
-                        let file = self.shared.fs.path(&segment_name(victim));
-                        Err(ReadError::Corrupt(format!("{} at offset {offset}: {reason}", file.display())))
-                    }
                     Failure::Read(WalkError::Io(error)) => Err(ReadError::Unavailable(error.to_string())),
-                    Failure::Incomplete => Ok(()),
+                    // Told as damage by the caller, or logged.
+                    Failure::Read(WalkError::Bad { .. }) | Failure::Incomplete => Ok(()),
                 };
             }
             self.urgent();
