@@ -1,6 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
 
-use bytes::Bytes;
 use model::{Key, LeaseId};
 
 /// Which keys of a partition hang on which lease. Derived from the index; only keys with a lease are here.
@@ -10,7 +9,8 @@ pub(crate) struct Attachments {
 }
 
 impl Attachments {
-    /// Moves `key` from the lease that it hung on to the one that it hangs on now; either may be none.
+    /// Moves `key` from the lease that it hung on to the one that it hangs on now; either may be none. The key is
+    /// kept as it is: it should share its bytes with nothing larger.
     pub(crate) fn moved(&mut self, key: &Key, from: LeaseId, to: LeaseId) {
         if from == to {
             return;
@@ -24,9 +24,7 @@ impl Attachments {
             }
         }
         if !to.is_none() {
-            // A copy: the key given may share its bytes with a whole request.
-            let key = Key::new(Bytes::copy_from_slice(key.as_slice())).unwrap_or_else(|_| key.clone());
-            self.keys.entry(to).or_default().insert(key);
+            self.keys.entry(to).or_default().insert(key.clone());
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! Each change below the compacted revision names the version that it replaced: that version's object goes, and the
 //! tombstone of a deletion with it, in one batch. A change at the compacted revision itself keeps both, because a
-//! watcher may still start there and must see the previous value. Then the slots go, except those that are kept for
+//! watcher that was there before may still have to be told of it, with the previous value. Then the slots go, except those that are kept for
 //! ever: whoever slept through it all must meet a taken slot (`docs/invariants.md`).
 
 use std::sync::Arc;

@@ -57,7 +57,7 @@ func TestAFullDiskRefusesWritesAndLosesNothing(t *testing.T) {
 	s.Restart()
 	requireAll()
 
-	// The change at the compaction's own revision keeps its previous values, for a watch that starts there: so one small
+	// The change at the compaction's own revision keeps its previous values, for watches that were there before: so one small
 	// deletion follows the large one.
 	if _, err := s.kv.DeleteRange(s.context(), &pb.DeleteRangeRequest{Key: []byte("key001"), RangeEnd: []byte("kez")}); err != nil {
 		t.Fatalf("deleting on a full disk: %v", err)

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use model::{Op, Txn};
-use partition::{TxnFailure, TxnOutcome};
+use partition::TxnOutcome;
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest,
 };
@@ -29,8 +29,9 @@ impl KvService {
             backend.admit(cost_bytes(&txn)).await?;
         }
         let _pending = backend.metrics.proposal_pending();
-        let outcome =
-            backend.within_timeout(async { backend.store.partition.txn(txn).await.map_err(told) }).await;
+        let outcome = backend
+            .within_timeout(async { backend.store.partition.txn(txn).await.map_err(failure::txn) })
+            .await;
         backend.metrics.proposal_ended(&outcome);
         let outcome = outcome?;
         backend.metrics.mvcc.observe(&outcome);
@@ -51,10 +52,6 @@ impl KvService {
         }
         Ok(())
     }
-}
-
-fn told(failure: TxnFailure) -> Status {
-    failure::txn(failure)
 }
 
 #[async_trait]

@@ -109,8 +109,8 @@ async fn an_expiry_that_fails_is_tried_again_whichever_step_it_is() {
     }
 }
 
-#[tokio::test]
-async fn a_revocation_that_was_begun_is_finished_later() {
+/// A server with a lease whose revocation was begun, and then met an engine that refuses; it works again.
+async fn revocation_begun() -> (TestServer, i64) {
     let (server, engine) = faulty().await;
     let lease = leased(&server).await;
     refuse_after(&engine, 1);
@@ -118,6 +118,12 @@ async fn a_revocation_that_was_begun_is_finished_later() {
     let revoke = client.lease_revoke(LeaseRevokeRequest { id: lease });
     assert_eq!(refused(while_time_passes(&server, revoke).await).0, Code::Unavailable);
     engine.heal();
+    (server, lease)
+}
+
+#[tokio::test]
+async fn a_revocation_that_was_begun_is_finished_later() {
+    let (server, lease) = revocation_begun().await;
     let put = server.try_put(PutRequest { lease, ..put_of("b", "x") }).await;
     assert_eq!(refused(put).0, Code::NotFound, "nothing can be attached any more");
     vanished(&server, lease, Duration::from_millis(100)).await;
@@ -126,13 +132,7 @@ async fn a_revocation_that_was_begun_is_finished_later() {
 
 #[tokio::test]
 async fn a_revocation_that_was_begun_is_finished_after_a_restart() {
-    let (server, engine) = faulty().await;
-    let lease = leased(&server).await;
-    refuse_after(&engine, 1);
-    let mut client = server.lease();
-    let revoke = client.lease_revoke(LeaseRevokeRequest { id: lease });
-    assert_eq!(refused(while_time_passes(&server, revoke).await).0, Code::Unavailable);
-    engine.heal();
+    let (server, lease) = revocation_begun().await;
     let server = server.restart().await;
     vanished(&server, lease, Duration::ZERO).await;
     server.stop().await;
