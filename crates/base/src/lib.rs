@@ -4,9 +4,13 @@
 //! put its own in their place. It must never depend on another crate of the project.
 
 mod clock;
+mod planted;
 mod random;
 mod tasks;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(feature = "planted")]
+pub use planted::{Planted, plant};
+pub use planted::{PlantedBug, is_planted};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use tasks::{Cancelled, Failure, Shutdown, Supervisor, TaskKind};

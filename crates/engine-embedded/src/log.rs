@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base::{Clock, Random};
+use base::{Clock, PlantedBug, Random, is_planted};
 use engine::CommitError;
 use tracing::warn;
 
@@ -69,6 +69,8 @@ pub(crate) struct Log {
     /// The number of the next frame, and of the first that is not durable.
     next_seq: u64,
     settled_seq: u64,
+    /// The bug is planted: nothing is fsynced.
+    fsyncs_nothing: bool,
 }
 
 /// What a log needs to know of its surroundings.
@@ -82,7 +84,17 @@ pub(crate) struct LogParts {
 impl Log {
     pub(crate) fn new(parts: LogParts, active: Active, next_seq: u64) -> Log {
         let LogParts { fs, clock, random, segment_bytes } = parts;
-        Log { fs, clock, random, segment_bytes, active, buffer: Vec::new(), next_seq, settled_seq: next_seq }
+        Log {
+            fs,
+            clock,
+            random,
+            segment_bytes,
+            active,
+            buffer: Vec::new(),
+            next_seq,
+            settled_seq: next_seq,
+            fsyncs_nothing: is_planted(PlantedBug::AckBeforeFsync),
+        }
     }
 
     /// Whether a frame of `len` bytes goes into the active segment, with room left for the footer.
@@ -144,7 +156,9 @@ impl Log {
     pub(crate) fn flush(&mut self) -> Result<Duration, Failure> {
         self.write()?;
         let begun = self.clock.now();
-        if let Err(error) = self.active.file.sync_data() {
+        if !self.fsyncs_nothing
+            && let Err(error) = self.active.file.sync_data()
+        {
             // After a failed fsync the kernel may have dropped the pages and report success the next time.
             return Err(Failure::Broken(self.describe("fsync", &error)));
         }

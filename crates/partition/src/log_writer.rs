@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Clock;
+use base::{Clock, PlantedBug, is_planted};
 use bytes::Bytes;
 use engine::{Batch, BatchClass, CommitError, Engine, ReadError, Write};
 use layout::log::{Body, Epoch, Incarnation, LogRecord, PartitionId, Slot};
@@ -18,6 +18,9 @@ const OFFERS_MAX: u32 = 6;
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// The longest pause while an outcome is being cleared up.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How often the planted bug skips a slot: once in so many.
+const PLANTED_EVERY: u64 = 7;
 
 /// Why a record is not in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,6 +233,9 @@ impl LogWriter {
         self.revision = revision;
         let slot = self.next;
         self.next = slot.next();
+        if is_planted(PlantedBug::SkippedSlot) && slot.0.is_multiple_of(PLANTED_EVERY) {
+            self.next = self.next.next();
+        }
         slot
     }
 

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use base::{PlantedBug, is_planted};
 use bytes::Bytes;
 use model::{Event, Revision};
 use thiserror::Error;
@@ -221,6 +222,11 @@ impl Session {
                 return Ok(update);
             }
             self.ready.extend(self.signal.take_ready());
+            if is_planted(PlantedBug::ProgressBeforeEvent)
+                && let Some(update) = self.progress()
+            {
+                return Ok(update);
+            }
             let history_first = !self.history_had_turn && !self.behind.is_empty();
             if !self.ready.is_empty() && !history_first {
                 self.history_had_turn = false;
@@ -388,7 +394,7 @@ impl Session {
         // In this order: what was handed out up to the position is among the ready ones then.
         let position = self.hub.settled_position();
         self.ready.extend(self.signal.take_ready());
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() && !is_planted(PlantedBug::ProgressBeforeEvent) {
             return None;
         }
         if self.progress_wanted && !self.watchers.is_empty() && self.all_reach(position) {

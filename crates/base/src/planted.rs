@@ -1,0 +1,85 @@
+//! Bugs planted on purpose, so that the test suites can show that they would catch them.
+//!
+//! They are compiled in with the feature `planted` alone, which no build that is meant to serve may have: without it
+//! [`is_planted`] is a constant, and the bugs are not in the program.
+
+/// A bug that stands in the code behind [`is_planted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// The embedded engine answers before the fsync that it promised.
+    AckBeforeFsync,
+    /// A watch stream says how far it is before it has sent what lies below.
+    ProgressBeforeEvent,
+    /// The owner of a partition leaves a slot of its log empty now and then.
+    SkippedSlot,
+}
+
+/// Whether the bug is to happen here: the test of this thread has planted it, or the environment variable
+/// `PLANTED_BUG` names it (`ack-before-fsync`, `progress-before-event`, `skipped-slot`).
+#[cfg(feature = "planted")]
+pub fn is_planted(bug: PlantedBug) -> bool {
+    here::BUG.get() == Some(bug) || *here::OF_PROCESS == Some(bug)
+}
+
+/// Whether the bug is to happen here: never, in a build without the feature `planted`.
+#[cfg(not(feature = "planted"))]
+pub const fn is_planted(_bug: PlantedBug) -> bool {
+    false
+}
+
+/// Plants a bug in what this thread runs, until the answer is dropped.
+#[cfg(feature = "planted")]
+#[must_use = "the bug is gone when the answer is dropped"]
+pub fn plant(bug: PlantedBug) -> Planted {
+    here::BUG.set(Some(bug));
+    Planted(())
+}
+
+/// A planted bug; see [`plant`].
+#[cfg(feature = "planted")]
+#[derive(Debug)]
+pub struct Planted(());
+
+#[cfg(feature = "planted")]
+impl Drop for Planted {
+    fn drop(&mut self) {
+        here::BUG.set(None);
+    }
+}
+
+#[cfg(feature = "planted")]
+mod here {
+    use std::cell::Cell;
+    use std::sync::LazyLock;
+
+    use super::PlantedBug;
+
+    thread_local! {
+        pub(super) static BUG: Cell<Option<PlantedBug>> = const { Cell::new(None) };
+    }
+
+    pub(super) static OF_PROCESS: LazyLock<Option<PlantedBug>> =
+        LazyLock::new(|| match std::env::var("PLANTED_BUG").as_deref() {
+            Ok("ack-before-fsync") => Some(PlantedBug::AckBeforeFsync),
+            Ok("progress-before-event") => Some(PlantedBug::ProgressBeforeEvent),
+            Ok("skipped-slot") => Some(PlantedBug::SkippedSlot),
+            _ => None,
+        });
+}
+
+#[cfg(all(test, feature = "planted"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_is_there_on_this_thread_until_it_is_taken_out() {
+        assert!(!is_planted(PlantedBug::SkippedSlot));
+        let planted = plant(PlantedBug::SkippedSlot);
+        assert!(is_planted(PlantedBug::SkippedSlot) && !is_planted(PlantedBug::AckBeforeFsync));
+        let elsewhere =
+            std::thread::scope(|scope| scope.spawn(|| is_planted(PlantedBug::SkippedSlot)).join());
+        assert!(!elsewhere.expect("the other thread"));
+        drop(planted);
+        assert!(!is_planted(PlantedBug::SkippedSlot));
+    }
+}
