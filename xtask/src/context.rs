@@ -29,6 +29,16 @@ impl Context {
         self.target.join("release").join("orlop")
     }
 
+    /// Where the build with planted bugs goes.
+    pub(crate) fn planted_target(&self) -> PathBuf {
+        self.target.join("planted")
+    }
+
+    /// The release build with planted bugs, each of which an environment variable switches on.
+    pub(crate) fn planted(&self) -> PathBuf {
+        self.planted_target().join("release").join("orlop")
+    }
+
     /// A program built from a Go module, for tests.
     pub(crate) fn tool(&self, name: &str) -> PathBuf {
         self.target.join("tools").join(name)

@@ -30,6 +30,11 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "unit", about: "unit, property and contract tests of every crate", run: unit },
     Step { name: "doc", about: "the documentation builds, no link in it is broken", run: doc },
     Step { name: "build", about: "build the release binary that the suites run against", run: build },
+    Step {
+        name: "planted",
+        about: "build the binary with planted bugs, which suites must catch",
+        run: planted,
+    },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
@@ -65,6 +70,12 @@ fn doc(context: &Context) -> Result<(), String> {
 
 fn build(context: &Context) -> Result<(), String> {
     run(&mut context.cargo(&["build", "--release", "--package", "orlop", "--locked"]))
+}
+
+/// In a target directory of its own, so that no other step can take this binary for the product.
+fn planted(context: &Context) -> Result<(), String> {
+    let args = ["build", "--release", "--package", "orlop", "--features", "planted", "--locked"];
+    run(context.cargo(&args).env("CARGO_TARGET_DIR", context.planted_target()))
 }
 
 fn golint(context: &Context) -> Result<(), String> {
@@ -115,17 +126,17 @@ fn storage(context: &Context) -> Result<(), String> {
 
 /// The programs that the suites start, under the names by which they look for them.
 fn binaries(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
-    let binaries = vec![
+    let mut binaries = vec![
         ("ORLOP_BIN", context.orlop()),
         ("ETCD_BIN", context.tool("etcd")),
         ("ETCDCTL_BIN", context.tool("etcdctl")),
     ];
-    match binaries.iter().find(|(_, path)| !path.is_file()) {
-        Some((_, path)) => {
-            Err(format!("{} does not exist: run the steps build and reference first", path.display()))
-        }
-        None => Ok(binaries),
+    if let Some((_, path)) = binaries.iter().find(|(_, path)| !path.is_file()) {
+        return Err(format!("{} does not exist: run the steps build and reference first", path.display()));
     }
+    // Few suites need it, and those say what is missing: the others run without that step.
+    binaries.push(("ORLOP_PLANTED_BIN", context.planted()));
+    Ok(binaries)
 }
 
 /// Runs all tests of a Go module, always anew: what they test is not in Go's cache.
