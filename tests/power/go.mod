@@ -1,0 +1,10 @@
+module github.com/orlop/orlop/tests/power
+
+go 1.26.0
+
+require (
+	github.com/hanwen/go-fuse/v2 v2.12.1
+	golang.org/x/sys v0.49.0
+)
+
+replace github.com/orlop/orlop/tests/harness => ../harness
