@@ -16,6 +16,8 @@ import (
 const (
 	// OrlopBin names the environment variable that holds the path of the `orlop` binary.
 	OrlopBin = "ORLOP_BIN"
+	// OrlopPlantedBin names the one that holds the path of the `orlop` with bugs planted on purpose.
+	OrlopPlantedBin = "ORLOP_PLANTED_BIN"
 	// EtcdBin names the environment variable that holds the path of the real `etcd` binary.
 	EtcdBin = "ETCD_BIN"
 	// EtcdctlBin names the environment variable that holds the path of the real `etcdctl` binary.
@@ -29,6 +31,7 @@ type options struct {
 	flags   []string
 	env     []string
 	dataDir string
+	orlop   string
 }
 
 // Flags appends flags to the store's command line.
@@ -46,8 +49,19 @@ func DataDir(dir string) Option {
 	return func(o *options) { o.dataDir = dir }
 }
 
+// OrlopFrom takes the binary of Orlop from this environment variable instead of ORLOP_BIN.
+func OrlopFrom(variable string) Option {
+	return func(o *options) { o.orlop = variable }
+}
+
 // StartOrlop starts `orlop serve` and returns when it is ready to serve.
 func StartOrlop(t testing.TB, opts ...Option) *Store {
+	t.Helper()
+	return start(t, NewOrlop(t, opts...))
+}
+
+// NewOrlop prepares `orlop serve` without starting it: for tests that meet a store before it is ready.
+func NewOrlop(t testing.TB, opts ...Option) *Store {
 	t.Helper()
 	o := collect(t, opts)
 	port := FreePort(t)
@@ -58,11 +72,11 @@ func StartOrlop(t testing.TB, opts ...Option) *Store {
 		"--listen-client-urls", url,
 		"--advertise-client-urls", url,
 	}, o.flags...)
-	return start(t, &Store{
+	return prepare(t, &Store{
 		Endpoint: url,
 		DataDir:  o.dataDir,
 		kind:     "orlop",
-		binary:   Binary(t, OrlopBin),
+		binary:   Binary(t, o.orlop),
 		args:     args,
 		env:      o.env,
 		exitsOn:  exitsWithZero,
@@ -71,6 +85,12 @@ func StartOrlop(t testing.TB, opts ...Option) *Store {
 
 // StartEtcd starts a real etcd of one member and returns when it is ready to serve.
 func StartEtcd(t testing.TB, opts ...Option) *Store {
+	t.Helper()
+	return start(t, NewEtcd(t, opts...))
+}
+
+// NewEtcd prepares a real etcd of one member without starting it.
+func NewEtcd(t testing.TB, opts ...Option) *Store {
 	t.Helper()
 	o := collect(t, opts)
 	url := fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))
@@ -85,7 +105,7 @@ func StartEtcd(t testing.TB, opts ...Option) *Store {
 		"--initial-cluster", "reference=" + peer,
 		"--log-level", "warn",
 	}, o.flags...)
-	return start(t, &Store{
+	return prepare(t, &Store{
 		Endpoint: url,
 		DataDir:  o.dataDir,
 		kind:     "etcd",
@@ -119,7 +139,7 @@ func Binary(t testing.TB, variable string) string {
 }
 
 func collect(t testing.TB, opts []Option) *options {
-	o := &options{}
+	o := &options{orlop: OrlopBin}
 	for _, opt := range opts {
 		opt(o)
 	}

@@ -23,6 +23,9 @@ const (
 	logTailBytes = 8 << 10
 )
 
+// Without connections that stay: each process is another server.
+var readyClient = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
 type exitRule int
 
 const (
@@ -100,11 +103,33 @@ func (s *Store) TryRestart() *Result {
 	if _, err := os.Stat(s.logPath); err == nil {
 		from = len(s.Log())
 	}
-	s.spawn()
+	s.Spawn()
 	if s.awaitReady() {
 		return nil
 	}
 	return &Result{ExitCode: s.cmd.ProcessState.ExitCode(), Stderr: s.Log()[from:]}
+}
+
+// Exited is closed when the process that was started last is gone.
+func (s *Store) Exited() <-chan struct{} {
+	return s.exited
+}
+
+// AwaitExit waits until the process is gone and returns its exit code, -1 after a signal.
+func (s *Store) AwaitExit() int {
+	s.t.Helper()
+	s.awaitExit(stopDeadline)
+	return s.cmd.ProcessState.ExitCode()
+}
+
+// IsReady asks the process once whether it serves.
+func (s *Store) IsReady() bool {
+	response, err := readyClient.Get(s.Endpoint + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 // Log returns everything that the store has written to its standard output and error so far.
@@ -117,18 +142,24 @@ func (s *Store) Log() string {
 	return string(text)
 }
 
-func start(t testing.TB, s *Store) *Store {
+func prepare(t testing.TB, s *Store) *Store {
 	t.Helper()
 	s.t = t
 	s.logPath = filepath.Join(t.TempDir(), s.kind+".log")
 	t.Cleanup(s.cleanUp)
+	return s
+}
+
+func start(t testing.TB, s *Store) *Store {
+	t.Helper()
 	if end := s.TryRestart(); end != nil {
 		t.Fatalf("%s ended before it was ready: exit code %d", s.kind, end.ExitCode)
 	}
 	return s
 }
 
-func (s *Store) spawn() {
+// Spawn starts the process, which must not run, and does not wait for it to be ready.
+func (s *Store) Spawn() {
 	s.t.Helper()
 	log, err := os.OpenFile(s.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {

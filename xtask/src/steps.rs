@@ -39,6 +39,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
     Step { name: "etcd", about: "etcd's contract, etcdctl and bad input", run: etcd },
+    Step { name: "power", about: "power cuts under the running binary", run: power },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
 ];
@@ -110,6 +111,10 @@ fn etcd(context: &Context) -> Result<(), String> {
     let binaries = binaries(context)?;
     suite(context, "tests/harness", &binaries)?;
     suite(context, "tests/etcd", &binaries)
+}
+
+fn power(context: &Context) -> Result<(), String> {
+    suite(context, "tests/power", &binaries(context)?)
 }
 
 fn kube(context: &Context) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! The tools that the checks need, looked for before anything is built. What is missing is a failure, with the way to
 //! get it, never a reason to skip.
 
+use std::fs::OpenOptions;
 use std::process::Command;
 
 use crate::context::{Context, output};
@@ -13,6 +14,7 @@ pub(crate) fn run(context: &Context) -> Result<(), String> {
     let checks = [
         go_is_recent(&output(Command::new("go").arg("version").current_dir(&context.root))),
         available("cc", "a C compiler and linker", "install gcc or clang from your system's packages"),
+        fuse(),
         component(context, "fmt", "rustfmt"),
         component(context, "clippy", "clippy"),
     ];
@@ -24,6 +26,14 @@ fn available(program: &str, what: &str, how: &str) -> Result<(), String> {
     output(Command::new(program).arg("--version"))
         .map(drop)
         .map_err(|error| format!("{what} is needed, and `{program}` cannot be run: {how} ({error})"))
+}
+
+/// The suite that cuts the power mounts a file system of its own.
+fn fuse() -> Result<(), String> {
+    const DEVICE: &str = "/dev/fuse";
+    OpenOptions::new().read(true).write(true).open(DEVICE).map(drop).map_err(|error| {
+        format!("FUSE is needed, and {DEVICE} cannot be opened: run `modprobe fuse`, as a user who may use it ({error})")
+    })
 }
 
 fn component(context: &Context, subcommand: &str, name: &str) -> Result<(), String> {
