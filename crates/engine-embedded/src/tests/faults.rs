@@ -2,6 +2,7 @@
 
 use std::io;
 
+use base::SeededRandom;
 use engine::{Batch, BatchClass, CommitError, Engine, ReadError};
 
 use super::{delete, dump, open, put};
@@ -113,6 +114,27 @@ async fn a_failed_fsync_closes_the_engine_and_leaves_the_batch_undetermined() {
     let engine = open(&fs).unwrap();
     let found = dump(&engine).await.len();
     assert!(found == 1 || found == 2);
+}
+
+#[tokio::test]
+async fn what_a_failed_fsync_left_in_the_cache_is_durable_once_a_start_has_shown_it() {
+    for seed in 0..20 {
+        let fs = SimFs::default();
+        let engine = open(&fs).unwrap();
+        engine.commit(put("before", "1")).await.unwrap();
+        fs.faults(|faults| faults.fsync = true);
+        engine.commit(put("during", vec![2; 9000])).await.unwrap_err();
+        fs.faults(|faults| faults.fsync = false);
+        drop(engine);
+        // The machine goes on, and so does its cache: the batch is read from there.
+        let engine = open(&fs).unwrap();
+        assert_eq!(dump(&engine).await.len(), 2);
+        engine.commit(put("after", "3")).await.unwrap();
+        let shown = dump(&engine).await;
+        let cut = fs.power_loss(&SeededRandom::new(seed));
+        drop(engine);
+        assert_eq!(dump(&open(&cut).unwrap()).await, shown, "seed {seed}");
+    }
 }
 
 #[tokio::test]
