@@ -15,12 +15,12 @@ const cutsOfEtcd = 6
 // write them within half a minute.
 func TestEtcdSurvivesTheSameCuts(t *testing.T) {
 	m := newMachine(t, harness.NewEtcd)
-	m.boot()
+	m.mustBoot()
 	m.disk.SyncAll()
 	for m.cuts < cutsOfEtcd*rounds(t) {
 		m.check()
 		m.cutUnderLoad(nil)
-		m.boot()
+		m.mustBoot()
 	}
 	m.check()
 	t.Logf("%d power cuts, %d answers", m.cuts, m.ledger.Answers())

@@ -6,8 +6,11 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/orlop/orlop/tests/power/ledger"
 )
@@ -16,6 +19,8 @@ const (
 	writers = 8
 	// Keys of each writer, and keys that all of them fight for.
 	ownKeys, sharedKeys = 12, 3
+	// Sizes of values. The largest transaction of the largest ones is within what a request may be.
+	smallBytes, mediumBytes, largeBytes = 200, 8 << 10, 256 << 10
 	// Longer than any run: no lease expires by itself.
 	leaseTTL = 36_000
 	// A compaction is asked for about once in so many writes of one writer.
@@ -26,23 +31,29 @@ const (
 type load struct {
 	machine *machine
 	client  *client
-	// Bytes of values: most are small, one in ten is up to this large.
-	valueBytes int
+	// Values are large, so that segments fill: otherwise most are small, and one in ten is of a few pages.
+	isLarge bool
 	// Whether segments are rewritten beside the writes.
 	defragments bool
-	stop        context.CancelFunc
+	quit        atomic.Bool
 	ctx         context.Context
+	cancel      context.CancelFunc
 	all         sync.WaitGroup
+	mu          sync.Mutex
+	// Why each writer ended.
+	ends []error
+	// Writes that were refused for want of space.
+	full int
 }
 
 // load starts to write. Each life has keys of its own for what must not exist yet.
 func (m *machine) load(change func(*load)) *load {
 	m.Helper()
-	l := &load{machine: m, client: m.connect(), valueBytes: 4 << 10}
+	l := &load{machine: m, client: m.connect()}
 	if change != nil {
 		change(l)
 	}
-	l.ctx, l.stop = context.WithTimeout(context.Background(), deadline)
+	l.ctx, l.cancel = context.WithTimeout(context.Background(), deadline)
 	for number := range writers {
 		w := &writer{load: l, random: rand.New(rand.NewPCG(m.random.Uint64(), uint64(number))), number: number}
 		w.tag = fmt.Sprintf("%d-%d-%x", m.cuts, number, w.random.Uint32())
@@ -55,10 +66,12 @@ func (m *machine) load(change func(*load)) *load {
 	return l
 }
 
-// end waits until nobody writes any more: after a power cut that is soon, else stop first.
+// end lets every writer have the answer to its last call, and returns when nobody writes any more. Nothing is under way
+// then in a store that runs: a call that was given up would go on in it.
 func (l *load) end() {
-	l.stop()
+	l.quit.Store(true)
 	l.all.Wait()
+	l.cancel()
 	l.client.close()
 }
 
@@ -70,7 +83,7 @@ func (l *load) wait(answers int) {
 }
 
 func (l *load) defragment() {
-	for {
+	for !l.quit.Load() {
 		if _, err := l.client.admin.Defragment(l.ctx, &etcdserverpb.DefragmentRequest{}); err != nil {
 			return
 		}
@@ -87,7 +100,7 @@ type writer struct {
 }
 
 func (w *writer) run() {
-	for {
+	for !w.load.quit.Load() {
 		var err error
 		switch draw := w.random.IntN(100); {
 		case draw < 50:
@@ -105,13 +118,24 @@ func (w *writer) run() {
 				err = w.compact()
 			}
 		}
-		if err != nil && !isRefusal(err) {
-			return
-		}
-		if w.load.ctx.Err() != nil {
+		if err != nil && !w.load.goesOn(err) {
 			return
 		}
 	}
+}
+
+// goesOn says whether a writer goes on after an error.
+func (l *load) goesOn(err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !isRefusal(err) {
+		l.ends = append(l.ends, err)
+		return false
+	}
+	if status.Code(err) == codes.ResourceExhausted {
+		l.full++
+	}
+	return true
 }
 
 func (w *writer) ownKey() string {
@@ -122,9 +146,12 @@ func (w *writer) ownKey() string {
 func (w *writer) value() string {
 	w.count++
 	value := fmt.Sprintf("%s-%d ", w.tag, w.count)
-	size := w.random.IntN(200)
+	size := w.random.IntN(smallBytes)
 	if w.random.IntN(10) == 0 {
-		size = w.random.IntN(w.load.valueBytes)
+		size = w.random.IntN(mediumBytes)
+	}
+	if w.load.isLarge {
+		size = w.random.IntN(largeBytes)
 	}
 	return value + strings.Repeat("v", size)
 }

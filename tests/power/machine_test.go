@@ -151,7 +151,8 @@ func (m *machine) replaceDisk(disk *powerfs.Disk) {
 	m.mount()
 }
 
-// boot starts the store, and says whether it became ready before the power went.
+// boot starts the store, and says whether it became ready before the power went; a cut that was ordered for the start is
+// then taken back.
 func (m *machine) boot() bool {
 	m.Helper()
 	m.store.Spawn()
@@ -167,7 +168,15 @@ func (m *machine) boot() bool {
 		case <-time.After(poll):
 		}
 	}
-	return true
+	return m.disk.KeepPower()
+}
+
+// mustBoot starts the store while nobody cuts the power.
+func (m *machine) mustBoot() {
+	m.Helper()
+	if !m.boot() {
+		m.Fatal("the power was cut at a start for which that was not ordered")
+	}
 }
 
 // awaitCut waits for a power cut that was ordered.

@@ -13,13 +13,13 @@ import (
 // loses writes at the first cut, and the ledger names them.
 func TestAnAcknowledgementBeforeTheFsyncIsFound(t *testing.T) {
 	m := newMachine(t, harness.NewOrlop, harness.OrlopFrom(harness.OrlopPlantedBin), harness.Env("PLANTED_BUG=ack-before-fsync"))
-	m.boot()
+	m.mustBoot()
 	m.check()
 	load := m.load(nil)
 	load.wait(200)
 	m.cutPower(powerfs.Lost)
 	load.end()
-	m.boot()
+	m.mustBoot()
 	problems := m.judge()
 	lost := 0
 	for _, problem := range problems {
@@ -36,12 +36,12 @@ func TestAnAcknowledgementBeforeTheFsyncIsFound(t *testing.T) {
 // TestTheSameBinaryWithoutTheBugLosesNothing shows that it was the bug that the other test found.
 func TestTheSameBinaryWithoutTheBugLosesNothing(t *testing.T) {
 	m := newMachine(t, harness.NewOrlop, harness.OrlopFrom(harness.OrlopPlantedBin))
-	m.boot()
+	m.mustBoot()
 	m.check()
 	load := m.load(nil)
 	load.wait(200)
 	m.cutPower(powerfs.Lost)
 	load.end()
-	m.boot()
+	m.mustBoot()
 	m.check()
 }

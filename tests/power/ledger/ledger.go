@@ -8,6 +8,8 @@ package ledger
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"sort"
 	"sync"
 )
@@ -144,6 +146,23 @@ func (l *Ledger) Compact(revision int64) (compacted func()) {
 		l.compacted = max(l.compacted, revision)
 		l.answers++
 	}
+}
+
+// Copy returns an independent ledger of the same store, for tests that go on from one disk more than once. No call may
+// be under way.
+func (l *Ledger) Copy() *Ledger {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	twin := New()
+	twin.history = slices.Clone(l.history)
+	twin.state = maps.Clone(l.state)
+	twin.acknowledged, twin.perhaps = maps.Clone(l.acknowledged), maps.Clone(l.perhaps)
+	for id, was := range l.leases {
+		is := *was
+		twin.leases[id] = &is
+	}
+	twin.compactSent, twin.compacted, twin.answers = l.compactSent, l.compacted, l.answers
+	return twin
 }
 
 // Answers returns how many calls were answered so far.

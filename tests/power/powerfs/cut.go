@@ -21,7 +21,8 @@ const (
 	// Garbled: as Torn, but some sectors hold garbage where they were being written, and of the names each made it or
 	// not, in any order, so that a rename may have lost both names or left both.
 	Garbled
-	fateCount
+	// Fates is how many there are.
+	Fates = iota
 )
 
 func (f Fate) String() string {
@@ -30,7 +31,7 @@ func (f Fate) String() string {
 
 // AnyFate draws one.
 func AnyFate(random *rand.Rand) Fate {
-	return Fate(random.IntN(int(fateCount)))
+	return Fate(random.IntN(Fates))
 }
 
 // Cut cuts the power, and returns the disk that the next life finds. This one stays frozen. What is decided for one file

@@ -251,6 +251,14 @@ func (d *Disk) FreezeAfter(changes uint64) {
 	d.left, d.hasCut = changes, true
 }
 
+// KeepPower takes back the order to cut the power, and says whether it came in time.
+func (d *Disk) KeepPower() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hasCut = false
+	return !d.isFrozen
+}
+
 // Freeze is the moment at which the power goes: no operation is carried out any more. Those that come wait for Release.
 func (d *Disk) Freeze() {
 	d.mu.Lock()
