@@ -155,20 +155,30 @@ func (m *machine) replaceDisk(disk *powerfs.Disk) {
 // then taken back.
 func (m *machine) boot() bool {
 	m.Helper()
+	ready, ended := m.tryBoot()
+	if ended {
+		m.Fatalf("the store refuses to start after cut %d:\n%s", m.cuts, m.store.Log())
+	}
+	return ready
+}
+
+// tryBoot is boot, but for that the store may end.
+func (m *machine) tryBoot() (ready, ended bool) {
+	m.Helper()
 	m.store.Spawn()
 	timeout := time.After(deadline)
 	for !m.store.IsReady() {
 		select {
 		case <-m.disk.Frozen():
-			return false
+			return false, false
 		case <-m.store.Exited():
-			m.Fatalf("the store refuses to start after cut %d:\n%s", m.cuts, m.store.Log())
+			return false, true
 		case <-timeout:
 			m.Fatalf("the store is not ready %v after its start", deadline)
 		case <-time.After(poll):
 		}
 	}
-	return m.disk.KeepPower()
+	return m.disk.KeepPower(), false
 }
 
 // mustBoot starts the store while nobody cuts the power.
