@@ -35,6 +35,7 @@ pub(crate) const STEPS: &[Step] = &[
         about: "build the binary with planted bugs, which suites must catch",
         run: planted,
     },
+    Step { name: "sim", about: "fresh seeds of the simulation", run: sim },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
@@ -77,6 +78,22 @@ fn build(context: &Context) -> Result<(), String> {
 fn planted(context: &Context) -> Result<(), String> {
     let args = ["build", "--release", "--package", "orlop", "--features", "planted", "--locked"];
     run(context.cargo(&args).env("CARGO_TARGET_DIR", context.planted_target()))
+}
+
+/// How many fresh seeds a run of the checks plays.
+const SIM_SEEDS: &str = "6000";
+/// Before how many steps of one more seed the process is killed, once each.
+const SIM_KILLS: &str = "3000";
+
+fn sim(context: &Context) -> Result<(), String> {
+    play(context, ["--seeds", SIM_SEEDS].map(String::from).as_slice())?;
+    play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())
+}
+
+/// Runs the simulation with these arguments.
+pub(crate) fn play(context: &Context, args: &[String]) -> Result<(), String> {
+    let program = ["run", "--quiet", "--release", "--locked", "--package", "sim", "--"];
+    run(context.cargo(&program).args(args))
 }
 
 fn golint(context: &Context) -> Result<(), String> {

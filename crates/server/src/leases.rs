@@ -35,7 +35,7 @@ struct Request {
 
 /// The handle on the leases. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Leases {
+pub struct Leases {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
 }
@@ -58,7 +58,7 @@ struct Book {
 impl Leases {
     /// Follows the leases of `store` from now on; those that it has get their full TTL again. The future drives
     /// expiry, until `shutdown`.
-    pub(crate) fn start(
+    pub fn start(
         store: &Store,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
@@ -83,11 +83,7 @@ impl Leases {
 
     /// Gives a lease its full TTL again. While it is being revoked this waits until it has vanished, at most
     /// `patience`, so that a client that knows of the end sees no key of it; `None` then, and for an unknown lease.
-    pub(crate) async fn renew(
-        &self,
-        lease: LeaseId,
-        patience: Duration,
-    ) -> Result<Option<LeaseTtl>, EtcdError> {
+    pub async fn renew(&self, lease: LeaseId, patience: Duration) -> Result<Option<LeaseTtl>, Status> {
         let clock = &self.shared.clock;
         let ended = {
             let mut book = self.shared.book.lock();
@@ -105,13 +101,13 @@ impl Leases {
         tokio::select! {
             biased;
             _ = ended.changed() => Ok(None),
-            () = clock.sleep_until(clock.now() + patience) => Err(EtcdError::Timeout),
+            () = clock.sleep_until(clock.now() + patience) => Err(EtcdError::Timeout.into()),
         }
     }
 
     /// Ends a lease; its keys are gone when this returns. Once begun it is carried out, whatever becomes of the
     /// caller.
-    pub(crate) async fn revoke(&self, lease: LeaseId) -> Result<(), Status> {
+    pub async fn revoke(&self, lease: LeaseId) -> Result<(), Status> {
         if !self.exists(lease) {
             return Err(EtcdError::LeaseNotFound.into());
         }
