@@ -1,10 +1,8 @@
 package powerfs
 
 import (
-	"fmt"
 	"maps"
 	"path"
-	"strings"
 	"sync"
 	"syscall"
 )
@@ -169,145 +167,6 @@ func (d *Disk) SyncAll() {
 		clear(node.file.lost)
 		node.file.fsync()
 	})
-}
-
-// FlipByte changes one byte of a file, durably and unseen by whoever reads: damage. The file system must not be mounted,
-// as the kernel may have the byte in its cache.
-func (d *Disk) FlipByte(name string, offset int64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var found *file
-	d.walk(func(path string, node *inode) {
-		if path == name && node.file != nil {
-			found = node.file
-		}
-	})
-	if found == nil || offset < 0 || offset >= found.length {
-		return fmt.Errorf("%s has no byte %d", name, offset)
-	}
-	one := make([]byte, 1)
-	found.readAt(one, offset)
-	found.writeAt([]byte{one[0] ^ 0x10}, offset)
-	found.fsync()
-	return nil
-}
-
-// Fault is an order to fail.
-type Fault struct {
-	// Op and Suffix say which operations: those of this kind on files whose names end so.
-	Op     Op
-	Suffix string
-	// After lets this many of them pass first.
-	After int
-	// Times is how many then fail.
-	Times int
-	Errno syscall.Errno
-	// Through is how many bytes of the first failing write get through before it fails.
-	Through int
-	hits    int
-}
-
-// Inject orders a fault, and returns a function that says how often it happened so far.
-func (d *Disk) Inject(fault Fault) (hits func() int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	ordered := &fault
-	d.faults = append(d.faults, ordered)
-	return func() int {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return ordered.hits
-	}
-}
-
-// Heal takes back all orders to fail.
-func (d *Disk) Heal() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.faults = nil
-}
-
-func (d *Disk) fault(op Op, node *inode) *Fault {
-	for _, fault := range d.faults {
-		if fault.Op != op || !strings.HasSuffix(node.name, fault.Suffix) {
-			continue
-		}
-		if fault.After > 0 {
-			fault.After--
-			continue
-		}
-		if fault.hits < fault.Times {
-			fault.hits++
-			return fault
-		}
-	}
-	return nil
-}
-
-// FreezeAfter cuts the power after this many more operations that change something.
-func (d *Disk) FreezeAfter(changes uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.left, d.hasCut = changes, true
-}
-
-// KeepPower takes back the order to cut the power, and says whether it came in time.
-func (d *Disk) KeepPower() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.hasCut = false
-	return !d.isFrozen
-}
-
-// Freeze is the moment at which the power goes: no operation is carried out any more. Those that come wait for Release.
-func (d *Disk) Freeze() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.freeze()
-}
-
-func (d *Disk) freeze() {
-	if !d.isFrozen {
-		d.isFrozen = true
-		close(d.frozen)
-	}
-}
-
-// Frozen is closed when the power is cut.
-func (d *Disk) Frozen() <-chan struct{} { return d.frozen }
-
-// Release answers all that wait, and all that come, with an error. Whoever must not see that is to be killed before.
-func (d *Disk) Release() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.freeze()
-	select {
-	case <-d.released:
-	default:
-		close(d.released)
-	}
-}
-
-// begin lets an operation begin, with the disk locked; after an error it is not.
-func (d *Disk) begin(op Op) syscall.Errno {
-	d.mu.Lock()
-	if d.hasCut && op.changes() {
-		if d.left == 0 {
-			d.freeze()
-		} else {
-			d.left--
-		}
-	}
-	if d.isFrozen {
-		d.mu.Unlock()
-		<-d.released
-		return syscall.EIO
-	}
-	d.counts[op]++
-	if op.changes() {
-		d.changed++
-	}
-	return 0
 }
 
 // take makes sure that there is space for a file to have this size.
