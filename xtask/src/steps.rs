@@ -75,7 +75,8 @@ const SIM_KILLS: &str = "3000";
 
 fn sim(context: &Context) -> Result<(), String> {
     play(context, ["--seeds", SIM_SEEDS].map(String::from).as_slice())?;
-    play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())
+    play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())?;
+    play(context, ["--find-planted", "--seeds", SIM_SEEDS].map(String::from).as_slice())
 }
 
 /// Runs the simulation with these arguments.
