@@ -16,6 +16,8 @@ mod commands;
 pub mod config;
 pub mod console;
 mod data_dir;
+#[cfg(feature = "planted")]
+mod engine_faults;
 mod engines;
 mod greeting;
 mod limits;
