@@ -20,6 +20,9 @@ const (
 	EtcdBin = "ETCD_BIN"
 	// EtcdctlBin names the environment variable that holds the path of the real `etcdctl` binary.
 	EtcdctlBin = "ETCDCTL_BIN"
+	// OrlopPlantedBin names the environment variable that holds the path of an `orlop` with bugs and faults that can be
+	// switched on.
+	OrlopPlantedBin = "ORLOP_PLANTED_BIN"
 )
 
 // Option changes how a store is started.
@@ -29,6 +32,7 @@ type options struct {
 	flags   []string
 	env     []string
 	dataDir string
+	binary  string
 }
 
 // Flags appends flags to the store's command line.
@@ -46,10 +50,15 @@ func DataDir(dir string) Option {
 	return func(o *options) { o.dataDir = dir }
 }
 
+// From makes the store run the binary that this environment variable names, instead of the usual one.
+func From(variable string) Option {
+	return func(o *options) { o.binary = variable }
+}
+
 // StartOrlop starts `orlop serve` and returns when it is ready to serve.
 func StartOrlop(t testing.TB, opts ...Option) *Store {
 	t.Helper()
-	o := collect(t, opts)
+	o := collect(t, append([]Option{From(OrlopBin)}, opts...))
 	port := FreePort(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 	args := append([]string{
@@ -62,7 +71,7 @@ func StartOrlop(t testing.TB, opts ...Option) *Store {
 		Endpoint: url,
 		DataDir:  o.dataDir,
 		kind:     "orlop",
-		binary:   Binary(t, OrlopBin),
+		binary:   Binary(t, o.binary),
 		args:     args,
 		env:      o.env,
 		exitsOn:  exitsWithZero,

@@ -107,6 +107,17 @@ func (s *Store) TryRestart() *Result {
 	return &Result{ExitCode: s.cmd.ProcessState.ExitCode(), Stderr: s.Log()[from:]}
 }
 
+// Launch starts the process again and returns at once, so that it can be ended while it starts.
+func (s *Store) Launch() {
+	s.t.Helper()
+	s.spawn()
+}
+
+// Running says whether the process has not ended yet.
+func (s *Store) Running() bool {
+	return s.running()
+}
+
 // Log returns everything that the store has written to its standard output and error so far.
 func (s *Store) Log() string {
 	s.t.Helper()

@@ -31,10 +31,12 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "doc", about: "the documentation builds, no link in it is broken", run: doc },
     Step { name: "build", about: "build the release binary that the suites run against", run: build },
     Step { name: "sim", about: "fresh seeds of the simulation", run: sim },
+    Step { name: "planted", about: "build a binary with bugs that can be switched on", run: planted },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
     Step { name: "etcd", about: "etcd's contract, etcdctl and bad input", run: etcd },
+    Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
 ];
@@ -85,6 +87,23 @@ pub(crate) fn play(context: &Context, args: &[String]) -> Result<(), String> {
     run(context.cargo(&program).args(args))
 }
 
+/// In the same target directory, as most of what it needs is there; so the release binary has to be put back.
+fn planted(context: &Context) -> Result<(), String> {
+    let args = ["build", "--release", "--package", "orlop", "--features", "planted", "--locked"];
+    run(&mut context.cargo(&args))?;
+    let planted = context.planted();
+    let copy = || {
+        planted.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        // Not over a binary that may be running.
+        let new = planted.with_extension("new");
+        std::fs::copy(context.orlop(), &new)?;
+        std::fs::rename(&new, &planted)
+    };
+    let copied = copy().map_err(|error| format!("copying to {}: {error}", planted.display()));
+    build(context)?;
+    copied
+}
+
 fn golint(context: &Context) -> Result<(), String> {
     let gofmt = Path::new(output(&mut context.go(".", &["env", "GOROOT"]))?.trim()).join("bin").join("gofmt");
     for module in context.go_modules()? {
@@ -117,6 +136,17 @@ fn etcd(context: &Context) -> Result<(), String> {
     let binaries = binaries(context)?;
     suite(context, "tests/harness", &binaries)?;
     suite(context, "tests/etcd", &binaries)
+}
+
+fn robustness(context: &Context) -> Result<(), String> {
+    let planted = context.planted();
+    if !planted.is_file() {
+        return Err(format!("{} does not exist: run the step planted first", planted.display()));
+    }
+    let mut environment = binaries(context)?;
+    environment.push(("ORLOP_PLANTED_BIN", planted));
+    environment.push(("ORLOP_TARGET_DIR", context.target.clone()));
+    suite(context, "tests/robustness", &environment)
 }
 
 fn kube(context: &Context) -> Result<(), String> {

@@ -1,0 +1,237 @@
+package robustness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/tests/v3/robustness/client"
+	"go.etcd.io/etcd/tests/v3/robustness/report"
+	"go.etcd.io/etcd/tests/v3/robustness/traffic"
+	"go.etcd.io/etcd/tests/v3/robustness/validate"
+
+	"github.com/orlop/orlop/tests/harness"
+)
+
+const (
+	secondsVariable = "ORLOP_ROBUSTNESS_SECONDS"
+	seedVariable    = "ORLOP_ROBUSTNESS_SEED"
+	defaultSeconds  = 5
+	// Faults must meet a store that is at work, and a history must be worth judging.
+	revisionsBefore, revisionsMin = 30, 100
+	// The model takes a second for most histories. One that takes this long is a failure, as with etcd.
+	validationTimeout = 2 * time.Minute
+)
+
+// scenario is traffic and a fault.
+type scenario struct {
+	traffic traffic.Traffic
+	options []harness.Option
+	// seeded are options that depend on the seed.
+	seeded func(seed int64) []harness.Option
+	// strike lets the fault strike once. It is called again and again.
+	strike func(*run)
+	// strikesMin is how often it strikes at least, however long that takes; once if it is not set.
+	strikesMin int
+	// mayEnd says that the fault can make the process stop itself.
+	mayEnd bool
+}
+
+// run is a scenario that runs.
+type run struct {
+	*testing.T
+	*load
+	scenario scenario
+	seed     int64
+	strikes  int
+	// kv is for what is not part of the history.
+	kv *clientv3.Client
+}
+
+// play plays the scenario and fails the test unless the history is one that etcd could have.
+func play(t *testing.T, sc scenario) {
+	t.Helper()
+	if err := try(t, sc); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// try plays the scenario and returns what is wrong with its history.
+func try(t *testing.T, sc scenario) error {
+	t.Helper()
+	seed := seedOf(t)
+	rand.Seed(seed)
+	options := sc.options
+	if sc.seeded != nil {
+		options = append(options, sc.seeded(seed)...)
+	}
+	server := startServer(t, options...)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	kv, err := clientv3.New(clientv3.Config{Endpoints: []string{server.Endpoint}, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kv.Close()
+	r := &run{T: t, load: newLoad(ctx, server, seed), scenario: sc, seed: seed, kv: kv}
+	var judged bytes.Buffer
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewDevelopmentEncoderConfig()), zapcore.AddSync(&judged), zap.InfoLevel)
+	lg := zap.New(core)
+	reports, err := r.record(lg)
+	if err != nil {
+		return r.keep(kept{reports: reports, err: err})
+	}
+	adjusted := ModelReports(reports, server.log, r.ids)
+	config := validate.Config{ExpectRevisionUnique: false}
+	result := validate.ValidateAndReturnVisualize(lg, config, adjusted, PersistedRequests(server.log), validationTimeout)
+	err = errors.Join(result.Error(), r.check(reports))
+	if err != nil {
+		return r.keep(kept{reports: adjusted, result: &result, judged: judged.String(), err: err})
+	}
+	r.logf(reports)
+	return nil
+}
+
+func seedOf(t *testing.T) int64 {
+	t.Helper()
+	seed := time.Now().UnixNano()
+	if text := os.Getenv(seedVariable); text != "" {
+		given, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", seedVariable, err)
+		}
+		seed = given
+	}
+	t.Logf("seed %d; %s=%d gives it back", seed, seedVariable, seed)
+	return seed
+}
+
+func duration(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv(secondsVariable)
+	if text == "" {
+		return defaultSeconds * time.Second
+	}
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds < 1 {
+		t.Fatalf("%s=%s: expected a number of seconds", secondsVariable, text)
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// record lets load and fault have their time and returns what every client was told. An error is already a finding.
+func (r *run) record(lg *zap.Logger) ([]report.ClientReport, error) {
+	if err := traffic.CheckEmptyDatabaseAtStart(r.ctx, lg, r.endpoints(), r.clients); err != nil {
+		return nil, err
+	}
+	newest := make(chan int64, 1)
+	watched := make(chan error, 1)
+	go func() {
+		watched <- client.CollectClusterWatchEvents(r.ctx, client.CollectClusterWatchEventsParam{
+			Lg: lg, Endpoints: r.endpoints(), MaxRevisionChan: newest, ClientSet: r.clients,
+		})
+	}()
+	if err := r.load.start(r.scenario, lg); err != nil {
+		return nil, err
+	}
+	r.strikeUntil(time.Now().Add(duration(r.T)))
+	close(r.finish)
+	r.running.Wait()
+	r.lastWord()
+	r.awaitExpiry()
+	err := r.server.Collect()
+	if err == nil {
+		newest <- r.server.log.Last
+		err = <-watched
+	}
+	select {
+	case other := <-r.errors:
+		err = errors.Join(other, err)
+	default:
+	}
+	return r.clients.Reports(), err
+}
+
+// strikeUntil lets the fault strike until the time is over, and there is enough to judge.
+func (r *run) strikeUntil(end time.Time) {
+	r.awaitRevision(revisionsBefore)
+	for r.strikes < max(1, r.scenario.strikesMin) || time.Now().Before(end) {
+		if len(r.errors) > 0 {
+			return
+		}
+		r.scenario.strike(r)
+		r.strikes++
+		r.restartIfEnded()
+	}
+	r.awaitRevision(revisionsMin)
+}
+
+func (r *run) awaitRevision(revision int64) {
+	r.Helper()
+	harness.Eventually(r.T, fmt.Sprintf("the store is at revision %d", revision), func() bool {
+		r.restartIfEnded()
+		ctx, cancel := context.WithTimeout(r.ctx, traffic.RequestTimeout)
+		defer cancel()
+		response, err := r.kv.Get(ctx, "x")
+		return len(r.errors) > 0 || (err == nil && response.Header.Revision >= revision)
+	})
+}
+
+// lastWord writes once more: what came before is then known to have happened or not.
+func (r *run) lastWord() {
+	r.Helper()
+	c, err := r.clients.NewClient(r.endpoints())
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer c.Close()
+	harness.Eventually(r.T, "the store takes writes when the faults are over", func() bool {
+		r.restartIfEnded()
+		ctx, cancel := context.WithTimeout(r.ctx, traffic.RequestTimeout)
+		defer cancel()
+		_, err := c.Put(ctx, "last word", strconv.Itoa(r.ids.NewRequestID()))
+		return err == nil
+	})
+}
+
+// awaitExpiry waits until every lease that was left alone has taken its key along.
+func (r *run) awaitExpiry() {
+	r.Helper()
+	harness.Eventually(r.T, "leases that nobody keeps alive end", func() bool {
+		r.restartIfEnded()
+		ctx, cancel := context.WithTimeout(r.ctx, traffic.RequestTimeout)
+		defer cancel()
+		response, err := r.kv.Get(ctx, leasePrefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+		return err == nil && response.Count == 0
+	})
+}
+
+// check is what etcd's validators do not look at.
+func (r *run) check(reports []report.ClientReport) error {
+	log := r.server.log
+	return errors.Join(log.Complete(), checkPreviousValues(reports), checkAcknowledged(reports, log), checkLeases(reports, log))
+}
+
+func (r *run) logf(reports []report.ClientReport) {
+	operations, events := 0, 0
+	for _, client := range reports {
+		operations += len(client.KeyValue)
+		events += client.WatchEventCount()
+	}
+	log := r.server.log
+	if len(log.Compacted) == 0 || len(log.Leases) == 0 || events == 0 {
+		r.Errorf("the traffic has left something out: %d compactions, %d leases, %d events", len(log.Compacted), len(log.Leases), events)
+	}
+	r.Logf("%d operations, %d events, %d revisions, %d leases (%d ended), %d compactions, %d strikes, %d starts",
+		operations, events, log.Last, len(log.Leases), len(log.Revoked), len(log.Compacted), r.strikes, log.Takeovers)
+}
