@@ -9,6 +9,9 @@ import (
 	"github.com/orlop/orlop/tests/harness"
 )
 
+// injected is part of what the failing engine answers.
+const injected = "injected fault"
+
 // withFaults starts a binary whose engine fails at these rates (in a thousand calls), from the seed on.
 func withFaults(rates string) func(int64) []harness.Option {
 	return func(seed int64) []harness.Option {
@@ -24,6 +27,7 @@ func TestAnEngineThatAnswersMaybe(t *testing.T) {
 	play(t, scenario{
 		traffic: traffic.Kubernetes,
 		seeded:  withFaults("undetermined_applied=30,undetermined_not_applied=30,undetermined_applied_later=30"),
+		met:     injected,
 		strike:  wait,
 		mayEnd:  true,
 	})
@@ -34,6 +38,7 @@ func TestAnEngineThatRefuses(t *testing.T) {
 	play(t, scenario{
 		traffic: traffic.EtcdPutDeleteLease,
 		seeded:  withFaults("refused=100,no_space=20,read_unavailable=20"),
+		met:     injected,
 		strike:  wait,
 		mayEnd:  true,
 	})

@@ -33,7 +33,18 @@ func (r *run) keep(k kept) error {
 	if err := r.write(dir, k); err != nil {
 		r.Logf("the report could not be kept: %v", err)
 	}
-	return fmt.Errorf("%w\nseed %d; history, log and data are kept in %s", k.err, r.seed, dir)
+	return &finding{error: k.err, seed: r.seed, dir: dir}
+}
+
+// finding is what is wrong with a history, and where everything about it is kept.
+type finding struct {
+	error
+	seed int64
+	dir  string
+}
+
+func (f *finding) Error() string {
+	return fmt.Sprintf("%v\nseed %d; history, log and data are kept in %s", f.error, f.seed, f.dir)
 }
 
 func (r *run) write(dir string, k kept) error {

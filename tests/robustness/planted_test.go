@@ -1,6 +1,8 @@
 package robustness
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -24,6 +26,11 @@ func TestABugThatIsPlantedIsFound(t *testing.T) {
 			})
 			if err == nil || !strings.Contains(err.Error(), bug.told) {
 				t.Fatalf("expected to be told that it %q, and was told: %v", bug.told, err)
+			}
+			if found := new(finding); errors.As(err, &found) {
+				if err := os.RemoveAll(found.dir); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,8 @@ type scenario struct {
 	strike func(*run)
 	// strikesMin is how often it strikes at least, however long that takes; once if it is not set.
 	strikesMin int
+	// met is what the store says when it has met the fault, where it says something.
+	met string
 	// mayEnd says that the fault can make the process stop itself.
 	mayEnd bool
 }
@@ -91,14 +94,21 @@ func try(t *testing.T, sc scenario) error {
 	if err != nil {
 		return r.keep(kept{reports: reports, err: err})
 	}
-	adjusted := ModelReports(reports, server.log, r.ids)
-	config := validate.Config{ExpectRevisionUnique: false}
-	result := validate.ValidateAndReturnVisualize(lg, config, adjusted, PersistedRequests(server.log), validationTimeout)
-	err = errors.Join(result.Error(), r.check(reports))
-	if err != nil {
+	if err := r.judge(lg, &judged, reports); err != nil {
+		return err
+	}
+	r.sum(reports)
+	return nil
+}
+
+// judge returns what is wrong with a history, and keeps everything about it then.
+func (r *run) judge(lg *zap.Logger, judged *bytes.Buffer, reports []report.ClientReport) error {
+	adjusted := ModelReports(reports, r.server.log, r.ids)
+	config := validate.Config{ExpectRevisionUnique: r.scenario.traffic.ExpectUniqueRevision()}
+	result := validate.ValidateAndReturnVisualize(lg, config, adjusted, PersistedRequests(r.server.log), validationTimeout)
+	if err := errors.Join(result.Error(), r.check(reports)); err != nil {
 		return r.keep(kept{reports: adjusted, result: &result, judged: judged.String(), err: err})
 	}
-	r.logf(reports)
 	return nil
 }
 
@@ -222,7 +232,8 @@ func (r *run) check(reports []report.ClientReport) error {
 	return errors.Join(log.Complete(), checkPreviousValues(reports), checkAcknowledged(reports, log), checkLeases(reports, log))
 }
 
-func (r *run) logf(reports []report.ClientReport) {
+// sum says how much was done, and fails the test where something that it stands for was left out.
+func (r *run) sum(reports []report.ClientReport) {
 	operations, events := 0, 0
 	for _, client := range reports {
 		operations += len(client.KeyValue)
@@ -231,6 +242,9 @@ func (r *run) logf(reports []report.ClientReport) {
 	log := r.server.log
 	if len(log.Compacted) == 0 || len(log.Leases) == 0 || events == 0 {
 		r.Errorf("the traffic has left something out: %d compactions, %d leases, %d events", len(log.Compacted), len(log.Leases), events)
+	}
+	if met := r.scenario.met; met != "" && !strings.Contains(r.server.Log(), met) {
+		r.Errorf("the fault has not struck: the store does not say %q", met)
 	}
 	r.Logf("%d operations, %d events, %d revisions, %d leases (%d ended), %d compactions, %d strikes, %d starts",
 		operations, events, log.Last, len(log.Leases), len(log.Revoked), len(log.Compacted), r.strikes, log.Takeovers)
