@@ -81,6 +81,37 @@ func hasChange(changes []Change, operation model.EtcdOperation) bool {
 	return false
 }
 
+// checkDeletions wants somebody to have asked for every deletion: a lease that ended, or a client that was not answered,
+// each of whose requests can have deleted once.
+func checkDeletions(reports []report.ClientReport, log *RevisionLog) error {
+	asked := map[string]int{}
+	for _, client := range reports {
+		for _, operation := range client.KeyValue {
+			request := operation.Input.(model.EtcdRequest)
+			if operation.Output.(model.MaybeEtcdResponse).Error == "" || request.Type != model.Txn || !deletesOnly(request) {
+				continue
+			}
+			for _, operation := range request.Txn.AllOperations() {
+				if operation.Type == model.DeleteOperation {
+					asked[operation.Delete.Key]++
+				}
+			}
+		}
+	}
+	for _, revision := range unansweredDeletions(reports, log) {
+		if log.DeletedByLease(revision) != 0 {
+			continue
+		}
+		for _, change := range log.Revisions[revision] {
+			if asked[string(change.Key)] == 0 {
+				return fmt.Errorf("the key %s was deleted at revision %d, and nobody has asked for it", change.Key, revision)
+			}
+			asked[string(change.Key)]--
+		}
+	}
+	return nil
+}
+
 // checkLeases wants no key alive whose lease has ended, and no key deleted by a lease before its time.
 func checkLeases(reports []report.ClientReport, log *RevisionLog) error {
 	alive := map[string]Change{}

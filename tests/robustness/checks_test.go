@@ -126,19 +126,64 @@ func TestAKeyThatOutlivesItsLeaseOrGoesTooEarlyIsFound(t *testing.T) {
 	requireTold(t, checkLeases(nil, NewRevisionLog().after(t, alive)), "is alive, and its lease 7 has ended")
 }
 
+func deleteOf(key string, response model.MaybeEtcdResponse) porcupine.Operation {
+	deletion := model.EtcdOperation{Type: model.DeleteOperation, Delete: model.DeleteOptions{Key: key}}
+	request := model.EtcdRequest{Type: model.Txn, Txn: &model.TxnRequest{OperationsOnSuccess: []model.EtcdOperation{deletion}}}
+	return operation(request, response)
+}
+
+// deleted is the answer that a key was deleted at this revision.
+func deleted(revision int64) model.MaybeEtcdResponse {
+	results := []model.EtcdOperationResult{{Deleted: 1}}
+	return model.MaybeEtcdResponse{EtcdResponse: model.EtcdResponse{Revision: revision, Txn: &model.TxnResponse{Results: results}}}
+}
+
+func TestADeletionThatNobodyHasAskedForIsFound(t *testing.T) {
+	log := exampleLog(t)
+	lost := model.MaybeEtcdResponse{Error: "timeout"}
+	for _, asked := range []porcupine.Operation{deleteOf("b", lost), deleteOf("b", deleted(5))} {
+		if err := checkDeletions(reportOf(asked), log); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := "b was deleted at revision 5, and nobody has asked for it"
+	requireTold(t, checkDeletions(nil, log), told)
+	requireTold(t, checkDeletions(reportOf(deleteOf("a", lost)), log), told)
+}
+
 func TestWhatALeaseDeletedBecomesAnOperationBetweenTheAnswersAroundIt(t *testing.T) {
 	log := exampleLog(t)
 	before, after := putOf("a", "1", 2), putOf("b", "2", 4)
 	after.Call, after.Return = 30, 40
-	adjusted := ModelReports(reportOf(before, after), log, identity.NewIDProvider())
+	known := deleteOf("b", deleted(5))
+	known.Call, known.Return = 50, 60
+	adjusted := ModelReports(reportOf(before, after, known), log, identity.NewIDProvider())
 	ends := adjusted[len(adjusted)-1].KeyValue
 	if len(ends) != 1 {
-		t.Fatalf("only revision 3 is the end of a lease: %+v", ends)
+		t.Fatalf("only revision 3 was answered nobody: %+v", ends)
 	}
 	end := ends[0]
 	response := end.Output.(model.MaybeEtcdResponse)
 	if end.Call != 10 || end.Return != 40 || response.PersistedRevision != 3 {
 		t.Fatalf("expected revision 3 between 10 and 40, got %+v", end)
+	}
+}
+
+func TestATransactionWhoseAnswerWasLostIsKnownFromTheLog(t *testing.T) {
+	lost := func(key, value string) porcupine.Operation {
+		operation := putOf(key, value, 0)
+		operation.Output = model.MaybeEtcdResponse{Error: "timeout"}
+		return operation
+	}
+	known := putOf("b", "2", 4)
+	known.Call, known.Return = 30, 40
+	adjusted := ModelReports(reportOf(lost("a", "1"), lost("a", "2"), known), exampleLog(t), identity.NewIDProvider())
+	left := adjusted[0].KeyValue
+	if len(left) != 2 {
+		t.Fatalf("only the put of 1 has happened: %+v", left)
+	}
+	if output := left[0].Output.(model.MaybeEtcdResponse); output.PersistedRevision != 2 || left[0].Return != 40 {
+		t.Fatalf("expected revision 2 before 40, got %+v", left[0])
 	}
 }
 
@@ -149,9 +194,8 @@ func TestACompactionWhoseAnswerWasLostIsKnownFromTheLog(t *testing.T) {
 		return operation(request, model.MaybeEtcdResponse{Error: "timeout"})
 	}
 	adjusted := ModelReports(reportOf(lost(2), lost(3)), log, identity.NewIDProvider())
-	happened := adjusted[0].KeyValue[0].Output.(model.MaybeEtcdResponse)
-	unknown := adjusted[0].KeyValue[1].Output.(model.MaybeEtcdResponse)
-	if !happened.Persisted || unknown.Persisted || unknown.Error == "" {
-		t.Fatalf("got %+v and %+v", happened, unknown)
+	left := adjusted[0].KeyValue
+	if len(left) != 1 || !left[0].Output.(model.MaybeEtcdResponse).Persisted {
+		t.Fatalf("only the compaction at 2 has happened: %+v", left)
 	}
 }

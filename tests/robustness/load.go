@@ -195,7 +195,8 @@ func (l *load) compactLoop(c *client.RecordingClient, _ *rand.Rand) {
 		ctx, cancel := context.WithTimeout(l.ctx, traffic.RequestTimeout)
 		response, err := c.Txn(ctx).
 			If(clientv3.Compare(clientv3.Version(compactRevKey), "=", version)).
-			Then(clientv3.OpPut(compactRevKey, strconv.FormatInt(revision, 10))).
+			// No value is put twice, not even after an answer was lost.
+			Then(clientv3.OpPut(compactRevKey, fmt.Sprintf("%d (%d)", revision, l.ids.NewRequestID()))).
 			Else(clientv3.OpGet(compactRevKey)).
 			Commit()
 		cancel()
