@@ -80,6 +80,17 @@ func (s *Store) Signal(signal os.Signal) {
 	s.signal(signal)
 }
 
+// TrySignal sends a signal to a process that may have ended by itself: then the error is os.ErrProcessDone.
+func (s *Store) TrySignal(signal os.Signal) error {
+	return s.cmd.Process.Signal(signal)
+}
+
+// AwaitExit waits until a process that was told to end, or ended by itself, is gone.
+func (s *Store) AwaitExit() {
+	s.t.Helper()
+	s.awaitExit(stopDeadline)
+}
+
 // Restart starts the process again on the same port and data directory and returns when it is ready. A process that
 // still runs is stopped first.
 func (s *Store) Restart() {

@@ -44,7 +44,7 @@ func TestAFullDisk(t *testing.T) {
 	})
 }
 
-func fillTheDisk(r *run) {
+func fillTheDisk(r *run) bool {
 	c, err := r.clients.NewClient(r.endpoints())
 	if err != nil {
 		r.Fatal(err)
@@ -55,6 +55,7 @@ func fillTheDisk(r *run) {
 	r.kill()
 	r.pause(r.between(300*time.Millisecond, 800*time.Millisecond))
 	empty(r, c, written)
+	return true
 }
 
 // fill writes until the store says that there is no space.

@@ -24,11 +24,10 @@ func (r *run) kill() {
 	r.Helper()
 	r.server.process.Lock()
 	defer r.server.process.Unlock()
-	if r.server.Running() {
-		r.server.Kill9()
-	} else if !r.scenario.mayEnd {
-		r.Fatal("the process has ended by itself")
+	if err := r.server.TrySignal(syscall.SIGKILL); err != nil && !r.scenario.mayEnd {
+		r.Fatalf("the process has ended by itself: %v", err)
 	}
+	r.server.AwaitExit()
 	r.startAgain()
 }
 
@@ -61,43 +60,47 @@ func (r *run) startAgain() {
 }
 
 // killNowAndThen gives the store time to work in between.
-func killNowAndThen(r *run) {
+func killNowAndThen(r *run) bool {
 	r.pause(r.between(200*time.Millisecond, time.Second))
 	r.kill()
+	return true
 }
 
 // killAgainAndAgain leaves the store a moment at most.
-func killAgainAndAgain(r *run) {
+func killAgainAndAgain(r *run) bool {
 	r.pause(r.between(0, 150*time.Millisecond))
 	r.kill()
+	return true
 }
 
 // killWhileItCompacts waits for a compaction and kills within or shortly after it.
-func killWhileItCompacts(r *run) {
+func killWhileItCompacts(r *run) bool {
 	select {
 	case <-r.compacting:
 	case <-time.After(2 * compactPeriod):
-		return
+		return false
 	}
 	r.pause(r.between(0, 20*time.Millisecond))
 	r.kill()
+	return true
 }
 
 // killWhileLeasesExpire waits until a lease is due and kills around the time at which its key goes.
-func killWhileLeasesExpire(r *run) {
+func killWhileLeasesExpire(r *run) bool {
 	select {
 	case <-r.expiring:
 	case <-time.After(2 * leaseTTL * time.Second):
-		return
+		return false
 	}
 	r.pause(r.between(0, expiryLag))
 	r.kill()
 	// Every start gives leases their whole time again: some must come to their end.
 	r.pause(leaseTTL*time.Second + expiryLag)
+	return true
 }
 
 // killWhileItStarts kills a process again before it serves, several times.
-func killWhileItStarts(r *run) {
+func killWhileItStarts(r *run) bool {
 	r.pause(r.between(200*time.Millisecond, 600*time.Millisecond))
 	r.server.process.Lock()
 	defer r.server.process.Unlock()
@@ -111,22 +114,25 @@ func killWhileItStarts(r *run) {
 		r.server.Kill9()
 	}
 	r.startAgain()
+	return true
 }
 
 // pauseLongerThanLeases stops the process for longer than any lease lives, and lets it go on.
-func pauseLongerThanLeases(r *run) {
+func pauseLongerThanLeases(r *run) bool {
 	r.pause(r.between(300*time.Millisecond, time.Second))
 	r.server.process.Lock()
 	defer r.server.process.Unlock()
 	r.server.Signal(syscall.SIGSTOP)
 	r.pause(leaseTTL*time.Second + 500*time.Millisecond)
 	r.server.Signal(syscall.SIGCONT)
+	return true
 }
 
 // wait lets a fault work that is there all the time, and kills the process now and then.
-func wait(r *run) {
+func wait(r *run) bool {
 	r.pause(r.between(500*time.Millisecond, time.Second))
 	if r.random.Intn(3) == 0 {
 		r.kill()
 	}
+	return true
 }

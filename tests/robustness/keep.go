@@ -1,6 +1,7 @@
 package robustness
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,7 +60,13 @@ func (r *run) write(dir string, k kept) error {
 	if err := kept.SaveEtcdData(); err != nil {
 		return err
 	}
+	// The printed log has only what compaction has left; this one has everything that was ever seen.
+	all, err := json.Marshal(r.server.log)
+	if err != nil {
+		return err
+	}
 	files := map[string]string{
+		"log.json":     string(all),
 		"failure.txt":  k.err.Error(),
 		"judged.jsonl": k.judged,
 		"log.jsonl":    string(r.server.printed),

@@ -44,7 +44,7 @@ func TestAFailureIsKeptWithHistoryDataLogAndPicture(t *testing.T) {
 	if err := r.judge(zap.NewNop(), &bytes.Buffer{}, reports); !errors.As(err, &found) {
 		t.Fatalf("expected a finding, got %v", err)
 	}
-	for _, name := range []string{"failure.txt", "log.jsonl", "orlop.log", "history.html", "client-2/operations.json", "server-orlop/FORMAT"} {
+	for _, name := range []string{"failure.txt", "log.json", "log.jsonl", "orlop.log", "history.html", "client-2/operations.json", "server-orlop/FORMAT"} {
 		if info, err := os.Stat(filepath.Join(found.dir, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s was not kept: %v", name, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"math/rand"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -49,6 +50,8 @@ type load struct {
 	running sync.WaitGroup
 	// compacting and expiring tell whoever aims at them that a compaction is asked for, or that a lease is due.
 	compacting, expiring chan struct{}
+	// compacted and leased count what was answered, so that no scenario ends before there was some of it.
+	compacted, leased atomic.Int64
 	// errors are those of our own equipment.
 	errors chan error
 }
@@ -174,8 +177,11 @@ func (l *load) leaseLoop(c *client.RecordingClient, random *rand.Rand) {
 			time.AfterFunc(due, func() { notify(l.expiring) })
 			number := l.ids.NewRequestID()
 			_, err = c.PutWithLease(ctx, fmt.Sprintf("%s%d", leasePrefix, number), strconv.Itoa(number), int64(granted.ID))
-			if err == nil && random.Intn(4) == 0 {
-				_, _ = c.LeaseRevoke(ctx, int64(granted.ID))
+			if err == nil {
+				l.leased.Add(1)
+				if random.Intn(4) == 0 {
+					_, _ = c.LeaseRevoke(ctx, int64(granted.ID))
+				}
 			}
 		}
 		cancel()
@@ -224,7 +230,9 @@ func (l *load) compact(c *client.RecordingClient, revision int64) {
 	ctx, cancel := context.WithTimeout(l.ctx, traffic.RequestTimeout)
 	defer cancel()
 	notify(l.compacting)
-	_, _ = c.Compact(ctx, revision)
+	if _, err := c.Compact(ctx, revision); err == nil {
+		l.compacted.Add(1)
+	}
 }
 
 // notify tells one who listens, and nobody else.

@@ -32,6 +32,8 @@ const (
 	revisionsBefore, revisionsMin = 30, 100
 	// The model takes a second for most histories. One that takes this long is a failure, as with etcd.
 	validationTimeout = 2 * time.Minute
+	// The moments that a fault waits for come several times a second.
+	momentDeadline = time.Minute
 )
 
 // scenario is traffic and a fault.
@@ -40,8 +42,8 @@ type scenario struct {
 	options []harness.Option
 	// seeded are options that depend on the seed.
 	seeded func(seed int64) []harness.Option
-	// strike lets the fault strike once. It is called again and again.
-	strike func(*run)
+	// strike lets the fault strike once, or returns false when there was no moment for it. It is called again and again.
+	strike func(*run) bool
 	// strikesMin is how often it strikes at least, however long that takes; once if it is not set.
 	strikesMin int
 	// met is what the store says when it has met the fault, where it says something.
@@ -182,11 +184,18 @@ func (r *run) strikeUntil(end time.Time) {
 		if len(r.errors) > 0 {
 			return
 		}
-		r.scenario.strike(r)
-		r.strikes++
+		if r.scenario.strike(r) {
+			r.strikes++
+		} else if time.Since(end) > momentDeadline {
+			r.Fatalf("no moment for the fault was found within %v", momentDeadline)
+		}
 		r.restartIfEnded()
 	}
 	r.awaitRevision(revisionsMin)
+	harness.Eventually(r.T, "leases are granted, and a compaction was answered", func() bool {
+		r.restartIfEnded()
+		return len(r.errors) > 0 || (r.compacted.Load() > 0 && r.leased.Load() > 0)
+	})
 }
 
 func (r *run) awaitRevision(revision int64) {

@@ -2,6 +2,7 @@ package robustness
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,15 +46,13 @@ func (s *server) Collect() error {
 	if !s.Running() {
 		return s.collect()
 	}
-	process, err := os.FindProcess(s.Pid)
-	if err != nil {
-		return err
+	err := s.TrySignal(syscall.SIGSTOP)
+	if err == nil {
+		defer func() { _ = s.TrySignal(syscall.SIGCONT) }()
+		err = s.awaitStopped()
 	}
-	if err := process.Signal(syscall.SIGSTOP); err != nil {
-		return err
-	}
-	defer func() { _ = process.Signal(syscall.SIGCONT) }()
-	if err := awaitStopped(s.Pid); err != nil {
+	// A process that has ended by itself meanwhile stands still as well.
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return s.collect()
@@ -92,20 +91,24 @@ func (s *server) collect() error {
 }
 
 // awaitStopped returns when no thread of the process runs any more; one that waits for the disk takes a moment.
-func awaitStopped(pid int) error {
+func (s *server) awaitStopped() error {
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		stopped, err := isStopped(pid)
+		if !s.Running() {
+			return os.ErrProcessDone
+		}
+		stopped, err := isStopped(s.Pid)
 		if err != nil || stopped {
 			return err
 		}
 	}
-	return fmt.Errorf("process %d does not stand still after SIGSTOP", pid)
+	return fmt.Errorf("process %d does not stand still after SIGSTOP", s.Pid)
 }
 
 func isStopped(pid int) (bool, error) {
 	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil || len(stats) == 0 {
-		return false, fmt.Errorf("process %d has no threads: %w", pid, err)
+		// It has just ended, as whoever waits for it will hear.
+		return false, err
 	}
 	for _, path := range stats {
 		stat, err := os.ReadFile(path)
