@@ -16,12 +16,13 @@ import (
 const (
 	// OrlopBin names the environment variable that holds the path of the `orlop` binary.
 	OrlopBin = "ORLOP_BIN"
-	// OrlopPlantedBin names the one that holds the path of the `orlop` with bugs planted on purpose.
-	OrlopPlantedBin = "ORLOP_PLANTED_BIN"
 	// EtcdBin names the environment variable that holds the path of the real `etcd` binary.
 	EtcdBin = "ETCD_BIN"
 	// EtcdctlBin names the environment variable that holds the path of the real `etcdctl` binary.
 	EtcdctlBin = "ETCDCTL_BIN"
+	// OrlopPlantedBin names the environment variable that holds the path of an `orlop` with bugs and faults that can be
+	// switched on.
+	OrlopPlantedBin = "ORLOP_PLANTED_BIN"
 )
 
 // Option changes how a store is started.
@@ -31,7 +32,7 @@ type options struct {
 	flags   []string
 	env     []string
 	dataDir string
-	orlop   string
+	binary  string
 }
 
 // Flags appends flags to the store's command line.
@@ -49,9 +50,9 @@ func DataDir(dir string) Option {
 	return func(o *options) { o.dataDir = dir }
 }
 
-// OrlopFrom takes the binary of Orlop from this environment variable instead of ORLOP_BIN.
-func OrlopFrom(variable string) Option {
-	return func(o *options) { o.orlop = variable }
+// From makes the store run the binary that this environment variable names, instead of the usual one.
+func From(variable string) Option {
+	return func(o *options) { o.binary = variable }
 }
 
 // StartOrlop starts `orlop serve` and returns when it is ready to serve.
@@ -63,7 +64,7 @@ func StartOrlop(t testing.TB, opts ...Option) *Store {
 // NewOrlop prepares `orlop serve` without starting it: for tests that meet a store before it is ready.
 func NewOrlop(t testing.TB, opts ...Option) *Store {
 	t.Helper()
-	o := collect(t, opts)
+	o := collect(t, append([]Option{From(OrlopBin)}, opts...))
 	port := FreePort(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 	args := append([]string{
@@ -76,7 +77,7 @@ func NewOrlop(t testing.TB, opts ...Option) *Store {
 		Endpoint: url,
 		DataDir:  o.dataDir,
 		kind:     "orlop",
-		binary:   Binary(t, o.orlop),
+		binary:   Binary(t, o.binary),
 		args:     args,
 		env:      o.env,
 		exitsOn:  exitsWithZero,
@@ -139,7 +140,7 @@ func Binary(t testing.TB, variable string) string {
 }
 
 func collect(t testing.TB, opts []Option) *options {
-	o := &options{orlop: OrlopBin}
+	o := &options{}
 	for _, opt := range opts {
 		opt(o)
 	}

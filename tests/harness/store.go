@@ -83,6 +83,11 @@ func (s *Store) Signal(signal os.Signal) {
 	s.signal(signal)
 }
 
+// TrySignal sends a signal to a process that may have ended by itself: then the error is os.ErrProcessDone.
+func (s *Store) TrySignal(signal os.Signal) error {
+	return s.cmd.Process.Signal(signal)
+}
+
 // Restart starts the process again on the same port and data directory and returns when it is ready. A process that
 // still runs is stopped first.
 func (s *Store) Restart() {
@@ -130,6 +135,11 @@ func (s *Store) IsReady() bool {
 	}
 	_ = response.Body.Close()
 	return response.StatusCode == http.StatusOK
+}
+
+// Running says whether the process has not ended yet.
+func (s *Store) Running() bool {
+	return s.running()
 }
 
 // Log returns everything that the store has written to its standard output and error so far.

@@ -12,7 +12,7 @@ import (
 // TestAnAcknowledgementBeforeTheFsyncIsFound shows that these tests can fail: an Orlop that answers before its fsync
 // loses writes at the first cut, and the ledger names them.
 func TestAnAcknowledgementBeforeTheFsyncIsFound(t *testing.T) {
-	m := newMachine(t, harness.NewOrlop, harness.OrlopFrom(harness.OrlopPlantedBin), harness.Env("PLANTED_BUG=ack-before-fsync"))
+	m := newMachine(t, harness.NewOrlop, harness.From(harness.OrlopPlantedBin), harness.Env("PLANTED_BUG=ack-before-fsync"))
 	m.mustBoot()
 	m.check()
 	load := m.load(nil)
@@ -35,7 +35,7 @@ func TestAnAcknowledgementBeforeTheFsyncIsFound(t *testing.T) {
 
 // TestTheSameBinaryWithoutTheBugLosesNothing shows that it was the bug that the other test found.
 func TestTheSameBinaryWithoutTheBugLosesNothing(t *testing.T) {
-	m := newMachine(t, harness.NewOrlop, harness.OrlopFrom(harness.OrlopPlantedBin))
+	m := newMachine(t, harness.NewOrlop, harness.From(harness.OrlopPlantedBin))
 	m.mustBoot()
 	m.check()
 	load := m.load(nil)

@@ -29,14 +29,9 @@ impl Context {
         self.target.join("release").join("orlop")
     }
 
-    /// Where the build with planted bugs goes.
-    pub(crate) fn planted_target(&self) -> PathBuf {
-        self.target.join("planted")
-    }
-
-    /// The release build with planted bugs, each of which an environment variable switches on.
+    /// The product with bugs and faults that can be switched on, for suites that need them.
     pub(crate) fn planted(&self) -> PathBuf {
-        self.planted_target().join("release").join("orlop")
+        self.target.join("planted").join("orlop")
     }
 
     /// A program built from a Go module, for tests.

@@ -30,16 +30,13 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "unit", about: "unit, property and contract tests of every crate", run: unit },
     Step { name: "doc", about: "the documentation builds, no link in it is broken", run: doc },
     Step { name: "build", about: "build the release binary that the suites run against", run: build },
-    Step {
-        name: "planted",
-        about: "build the binary with planted bugs, which suites must catch",
-        run: planted,
-    },
     Step { name: "sim", about: "fresh seeds of the simulation", run: sim },
+    Step { name: "planted", about: "build a binary with bugs that can be switched on", run: planted },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
     Step { name: "etcd", about: "etcd's contract, etcdctl and bad input", run: etcd },
+    Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
     Step { name: "power", about: "power cuts under the running binary", run: power },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
@@ -74,12 +71,6 @@ fn build(context: &Context) -> Result<(), String> {
     run(&mut context.cargo(&["build", "--release", "--package", "orlop", "--locked"]))
 }
 
-/// In a target directory of its own, so that no other step can take this binary for the product.
-fn planted(context: &Context) -> Result<(), String> {
-    let args = ["build", "--release", "--package", "orlop", "--features", "planted", "--locked"];
-    run(context.cargo(&args).env("CARGO_TARGET_DIR", context.planted_target()))
-}
-
 /// How many fresh seeds a run of the checks plays.
 const SIM_SEEDS: &str = "6000";
 /// Before how many steps of one more seed the process is killed, once each.
@@ -87,13 +78,31 @@ const SIM_KILLS: &str = "3000";
 
 fn sim(context: &Context) -> Result<(), String> {
     play(context, ["--seeds", SIM_SEEDS].map(String::from).as_slice())?;
-    play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())
+    play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())?;
+    play(context, ["--find-planted", "--seeds", SIM_SEEDS].map(String::from).as_slice())
 }
 
 /// Runs the simulation with these arguments.
 pub(crate) fn play(context: &Context, args: &[String]) -> Result<(), String> {
     let program = ["run", "--quiet", "--release", "--locked", "--package", "sim", "--"];
     run(context.cargo(&program).args(args))
+}
+
+/// In the same target directory, as most of what it needs is there; so the release binary has to be put back.
+fn planted(context: &Context) -> Result<(), String> {
+    let args = ["build", "--release", "--package", "orlop", "--features", "planted", "--locked"];
+    run(&mut context.cargo(&args))?;
+    let planted = context.planted();
+    let copy = || {
+        planted.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        // Not over a binary that may be running.
+        let new = planted.with_extension("new");
+        std::fs::copy(context.orlop(), &new)?;
+        std::fs::rename(&new, &planted)
+    };
+    let copied = copy().map_err(|error| format!("copying to {}: {error}", planted.display()));
+    build(context)?;
+    copied
 }
 
 fn golint(context: &Context) -> Result<(), String> {
@@ -131,7 +140,24 @@ fn etcd(context: &Context) -> Result<(), String> {
 }
 
 fn power(context: &Context) -> Result<(), String> {
-    suite(context, "tests/power", &binaries(context)?)
+    suite(context, "tests/power", &planted_too(context)?)
+}
+
+fn robustness(context: &Context) -> Result<(), String> {
+    let mut environment = planted_too(context)?;
+    environment.push(("ORLOP_TARGET_DIR", context.target.clone()));
+    suite(context, "tests/robustness", &environment)
+}
+
+/// The programs, and the one with bugs that can be switched on.
+fn planted_too(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
+    let planted = context.planted();
+    if !planted.is_file() {
+        return Err(format!("{} does not exist: run the step planted first", planted.display()));
+    }
+    let mut programs = binaries(context)?;
+    programs.push(("ORLOP_PLANTED_BIN", planted));
+    Ok(programs)
 }
 
 fn kube(context: &Context) -> Result<(), String> {
@@ -148,7 +174,7 @@ fn storage(context: &Context) -> Result<(), String> {
 
 /// The programs that the suites start, under the names by which they look for them.
 fn binaries(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
-    let mut binaries = vec![
+    let binaries = vec![
         ("ORLOP_BIN", context.orlop()),
         ("ETCD_BIN", context.tool("etcd")),
         ("ETCDCTL_BIN", context.tool("etcdctl")),
@@ -156,8 +182,6 @@ fn binaries(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
     if let Some((_, path)) = binaries.iter().find(|(_, path)| !path.is_file()) {
         return Err(format!("{} does not exist: run the steps build and reference first", path.display()));
     }
-    // Few suites need it, and those say what is missing: the others run without that step.
-    binaries.push(("ORLOP_PLANTED_BIN", context.planted()));
     Ok(binaries)
 }
 

@@ -1,6 +1,7 @@
 //! The few file operations that the engine needs, behind a trait, so that tests can fill the disk, fail an
 //! fsync or cut the power.
 
+mod frozen;
 mod real;
 #[cfg(test)]
 pub(crate) mod sim;
@@ -9,6 +10,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use frozen::FrozenFs;
 pub(crate) use real::RealFs;
 
 /// One data directory. Names are plain file names in it.

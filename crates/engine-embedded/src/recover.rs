@@ -96,6 +96,11 @@ fn is_temporary(name: &str) -> bool {
     name.ends_with(TEMPORARY_SUFFIX) && ours.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// Whether the directory is one of ours, as far as its names say.
+pub(crate) fn is_ours(fs: &dyn Fs) -> bool {
+    fs.open(FORMAT_NAME).is_ok()
+}
+
 /// Whether the directory has our format; an error if it has one that we cannot read.
 fn check_format(fs: &dyn Fs, config: &Config) -> Result<bool, OpenError> {
     let file = match fs.open(FORMAT_NAME) {
