@@ -34,6 +34,15 @@ pub(super) struct Scanned {
     proven: u64,
 }
 
+/// A complete segment that was opened.
+pub(super) struct Sealed {
+    pub(super) segment: Segment,
+    pub(super) run: Run,
+    pub(super) header: SegmentHeader,
+    /// The number of its last frame.
+    pub(super) last_seq: u64,
+}
+
 /// Reads the files of a directory.
 pub(super) struct Reader<'a> {
     pub(super) fs: &'a dyn Fs,
@@ -187,7 +196,7 @@ impl Reader<'_> {
     }
 
     /// Opens a segment that is not the last: it must be complete.
-    pub(super) fn sealed_segment(&self, id: u32) -> Result<(Segment, Run), OpenError> {
+    pub(super) fn sealed_segment(&self, id: u32) -> Result<Sealed, OpenError> {
         let (file, header) = self.open_segment(id)?;
         let len = at(self.fs, "read", &segment_name(id), file.len())?;
         let mut segment = Segment::new(file.clone());
@@ -203,9 +212,10 @@ impl Reader<'_> {
             }
             segment.len = summary.end;
             self.trim(id, file.as_ref(), len, summary.end);
-            return Ok((segment, Run { segment: id, source: RunSource::Hint(reader) }));
+            let run = Run { segment: id, source: RunSource::Hint(reader) };
+            return Ok(Sealed { segment, run, header, last_seq: summary.last_seq });
         }
-        let (items, end) = self.rescan(id, file.as_ref(), header)?;
+        let (items, Summary { end, last_seq, .. }) = self.rescan(id, file.as_ref(), header)?;
         segment.len = end;
         self.trim(id, file.as_ref(), len, end);
         // Where the hint can be written, the list of keys need not stay in memory until the index is built.
@@ -213,7 +223,7 @@ impl Reader<'_> {
             Ok((_, reader)) => RunSource::Hint(reader),
             Err(_) => RunSource::Items(items),
         };
-        Ok((segment, Run { segment: id, source }))
+        Ok(Sealed { segment, run: Run { segment: id, source }, header, last_seq })
     }
 
     /// Gives back the space behind a footer, where a crash came before that.
@@ -226,7 +236,12 @@ impl Reader<'_> {
     }
 
     /// Reads a complete segment and makes its hint again.
-    fn rescan(&self, id: u32, file: &dyn File, header: SegmentHeader) -> Result<(Vec<Item>, u64), OpenError> {
+    fn rescan(
+        &self,
+        id: u32,
+        file: &dyn File,
+        header: SegmentHeader,
+    ) -> Result<(Vec<Item>, Summary), OpenError> {
         info!(segment = id, "reading a whole segment: its hint is missing or damaged");
         let (scanned, bad) = self.scan(file, header)?;
         if let Some(bad) = bad {
@@ -244,7 +259,7 @@ impl Reader<'_> {
         if let Err(error) = hint::write(self.fs, &summary, &scanned.items) {
             warn!(file = %self.fs.path(&hint_name(id)).display(), %error, "could not write a hint");
         }
-        Ok((scanned.items, scanned.end))
+        Ok((scanned.items, summary))
     }
 
     /// Builds the index; a hint that turns out to be damaged is replaced by its segment.
