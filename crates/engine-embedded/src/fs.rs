@@ -3,7 +3,8 @@
 
 mod frozen;
 mod real;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzzing needs the files, tests the faults too"))]
 pub(crate) mod sim;
 
 use std::io;

@@ -24,6 +24,8 @@ mod engine;
 mod error;
 mod format;
 mod fs;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hint;
 mod index;
 mod log;
