@@ -2,9 +2,10 @@
 //! get it, never a reason to skip.
 
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::Command;
 
-use crate::context::{Context, output};
+use crate::context::{Context, output, run as run_command};
 
 /// The oldest Go that builds the modules under `tests`.
 const GO_MIN: (u32, u32) = (1, 26);
@@ -15,6 +16,7 @@ pub(crate) fn run(context: &Context) -> Result<(), String> {
         go_is_recent(&output(Command::new("go").arg("version").current_dir(&context.root))),
         available("cc", "a C compiler and linker", "install gcc or clang from your system's packages"),
         fuse(),
+        cpp_compiler(),
         component(context, "fmt", "rustfmt"),
         component(context, "clippy", "clippy"),
     ];
@@ -34,6 +36,22 @@ fn fuse() -> Result<(), String> {
     OpenOptions::new().read(true).write(true).open(DEVICE).map(drop).map_err(|error| {
         format!("FUSE is needed, and {DEVICE} cannot be opened: run `modprobe fuse`, as a user who may use it ({error})")
     })
+}
+
+/// libFuzzer is written in C++. Where it can be had for the asking, it is installed.
+fn cpp_compiler() -> Result<(), String> {
+    let how = "install g++ or clang from your system's packages, on Debian with `apt-get install g++`";
+    let found = || available("c++", "a C++ compiler (for the fuzzer)", how);
+    let is_debian_root = Path::new("/etc/debian_version").exists()
+        && output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if found().is_ok() || !is_debian_root {
+        return found();
+    }
+    println!("there is no C++ compiler: installing g++");
+    let install = ["install", "--yes", "--no-install-recommends", "g++"];
+    run_command(Command::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive"))
+        .map_err(|error| format!("{error}: {how}"))?;
+    found()
 }
 
 fn component(context: &Context, subcommand: &str, name: &str) -> Result<(), String> {
