@@ -273,6 +273,15 @@ fn api() -> Seeds {
     };
     let mut seeds: Seeds = calls.chunks(7).flat_map(|calls| [encode(1, calls), encode(0, calls)]).collect();
     seeds.push(encode(1, &calls[..12]));
+    let pages = [
+        "/health?exclude=NOSPACE&serializable=true",
+        "/livez?verbose",
+        "/readyz/data_corruption",
+        "/metrics",
+    ];
+    let pages: Vec<_> =
+        pages.iter().chain(&["/version", "/"]).map(|page| ("GET", page.as_bytes().to_vec())).collect();
+    seeds.push(encode(1, &pages));
     seeds
 }
 

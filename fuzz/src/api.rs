@@ -12,7 +12,7 @@ use engine::MemoryEngine;
 use layout::KeySpace;
 use partition::{Settings, Store, World};
 use prometheus_client::registry::Registry;
-use server::fuzzing::{Code, call};
+use server::fuzzing::{Code, call, get};
 use server::{Config, Metrics, Parts, Server};
 
 use crate::directory::block_on;
@@ -24,8 +24,8 @@ const POLLS_MAX: usize = 10_000;
 const WATCH_POLLS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The methods that a store is changed and read by.
-pub const METHODS: [&str; 21] = [
+/// The methods of gRPC that are called, those among them that are refused.
+pub const METHODS: [&str; 22] = [
     "/etcdserverpb.KV/Range",
     "/etcdserverpb.KV/RangeStream",
     "/etcdserverpb.KV/Put",
@@ -47,7 +47,11 @@ pub const METHODS: [&str; 21] = [
     "/etcdserverpb.KV/Nothing",
     "/grpc.health.v1.Health/Check",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    GET,
 ];
+
+/// A plain HTTP request: its body names what it asks for.
+const GET: &str = "GET";
 
 /// Sends the calls of the input to a server of their own, one after the other.
 pub fn check(input: &[u8]) {
@@ -61,6 +65,11 @@ pub fn check(input: &[u8]) {
             let (body, behind) = behind.split_at(len);
             rest = behind;
             let method = METHODS[usize::from(*method) % METHODS.len()];
+            if method == GET {
+                let status = get(&server, body).await;
+                assert!(matches!(status, None | Some(200 | 404 | 405 | 503)), "{status:?}");
+                continue;
+            }
             let body = if framed % 2 == 1 { message(body) } else { Bytes::copy_from_slice(body) };
             answered(&server, method, body).await;
         }

@@ -7,7 +7,7 @@ use node::config::{Command, Config, LogFormat, read};
 
 use crate::source::Lines;
 
-/// Reads the input as [`Lines`] says.
+/// Reads the input as `Lines` says: `-argument`, `$NAME=value`, `=a line of the file`.
 pub fn check(input: &[u8]) {
     let lines = Lines::read(input);
     match read(&lines) {

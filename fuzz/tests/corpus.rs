@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// All of them together: the corpus is minimised, not collected.
 const CORPUS_BYTES_MAX: u64 = 1 << 20;
+/// Those of one target, seeds and regressions beside them.
+const CORPUS_INPUTS_MAX: usize = 50;
 
 fn path(of: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(of)
@@ -50,7 +52,11 @@ fn the_corpus_is_small_and_belongs_to_targets() {
     let mut bytes = 0;
     for dir in names(&path("corpus")) {
         assert!(fuzz::TARGETS.iter().any(|(target, _)| *target == dir), "{dir} is no target");
-        for name in names(&path("corpus").join(&dir)) {
+        let inputs = names(&path("corpus").join(&dir));
+        let is_found = |name: &&String| !name.starts_with("regression-") && !name.starts_with("seed-");
+        let found = inputs.iter().filter(is_found).count();
+        assert!(found <= CORPUS_INPUTS_MAX, "{dir} has {found} inputs: merge it");
+        for name in inputs {
             bytes += fs::metadata(path("corpus").join(&dir).join(name)).unwrap().len();
         }
     }

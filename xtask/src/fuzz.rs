@@ -26,6 +26,13 @@ const ALLOCATION_MIB_MAX: u32 = 256;
 const SELF_TEST: &str = "self_test";
 const SELF_TEST_RUNS: u32 = 10_000_000;
 
+/// The most inputs of a target that the project keeps, seeds and regressions beside them: from so many the fuzzer gets to the
+/// others within seconds.
+const CORPUS_INPUTS_MAX: usize = 50;
+
+/// How the names of inputs begin that stay although others reach as much: what they show is no branch.
+const KEPT: [&str; 2] = ["seed-", "regression-"];
+
 /// Which targets to run, and for how long.
 #[derive(Args)]
 pub(crate) struct FuzzArgs {
@@ -198,25 +205,25 @@ impl Fuzz<'_> {
         }
     }
 
-    /// Makes the smallest corpus that reaches as many branches as the corpus and what was found do together. What has a
-    /// name of its own stays.
+    /// Makes a small corpus that reaches most of what the corpus and what was found reach together. What has a name of
+    /// its own stays.
     fn merge(&self, target: &str) -> Result<(), String> {
         let (corpus, merged) = (self.corpus(target), self.place("merged", target));
         remove(&merged)?;
         create(&merged)?;
         create(&corpus)?;
         // How often a branch was taken does not count here: that would keep thousands.
-        let args = ["-merge=1", "-use_counters=0"];
+        let args = ["-set_cover_merge=1", "-use_counters=0"];
         let dirs = [&merged, &corpus, &self.found(target)];
         output(Command::new(self.program(target)).args(limits()).args(args).args(dirs))?;
         for path in paths(&corpus)? {
-            let is_named =
-                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("regression-"));
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_named = KEPT.iter().any(|kept| name.starts_with(kept));
             if !is_named {
                 fs::remove_file(&path).map_err(|error| format!("removing {}: {error}", path.display()))?;
             }
         }
-        for path in paths(&merged)? {
+        for path in earliest(paths(&merged)?, CORPUS_INPUTS_MAX)? {
             let to = corpus.join(path.file_name().unwrap_or_default());
             fs::copy(&path, &to).map_err(|error| format!("copying {}: {error}", path.display()))?;
         }
@@ -279,6 +286,17 @@ fn panic_of(log: &str) -> String {
 fn paths(dir: &Path) -> Result<Vec<PathBuf>, String> {
     let entries = dir.read_dir().map_err(|error| format!("reading {}: {error}", dir.display()))?;
     Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+}
+
+/// The files that were written first. libFuzzer writes those that reach the most that is new before the others.
+fn earliest(files: Vec<PathBuf>, count: usize) -> Result<Vec<PathBuf>, String> {
+    let written = |path: PathBuf| {
+        let at = fs::metadata(&path).and_then(|it| it.modified());
+        at.map(|at| (at, path.clone())).map_err(|error| format!("reading {}: {error}", path.display()))
+    };
+    let mut files = files.into_iter().map(written).collect::<Result<Vec<_>, String>>()?;
+    files.sort();
+    Ok(files.into_iter().take(count).map(|(_, path)| path).collect())
 }
 
 fn create(dir: &Path) -> Result<(), String> {

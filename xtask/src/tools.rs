@@ -48,8 +48,11 @@ fn cpp_compiler() -> Result<(), String> {
         return found();
     }
     println!("there is no C++ compiler: installing g++");
-    let install = ["install", "--yes", "--no-install-recommends", "g++"];
-    run_command(Command::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive"))
+    let apt_get = |args: &[&str]| {
+        run_command(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    apt_get(&["update"])
+        .and_then(|()| apt_get(&["install", "--yes", "--no-install-recommends", "g++"]))
         .map_err(|error| format!("{error}: {how}"))?;
     found()
 }

@@ -93,3 +93,13 @@ pub async fn call(server: &Server, path: &str, body: Bytes) -> Code {
     }
     late.or(early).unwrap_or(Code::Unknown)
 }
+
+/// Answers a plain HTTP request for this target (a path and perhaps a query), and gives the status; `None` for one that
+/// the HTTP library does not let through.
+pub async fn get(server: &Server, target: &[u8]) -> Option<u16> {
+    let uri = http::Uri::try_from(target).ok()?;
+    let request = http::Request::builder().uri(uri).body(()).ok()?;
+    let response = server.shared.http.answer(&request).await;
+    let status = response.status().as_u16();
+    response.into_body().collect().await.ok().map(|_| status)
+}
