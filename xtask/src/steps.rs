@@ -39,6 +39,11 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "etcd", about: "etcd's contract, etcdctl and bad input", run: etcd },
     Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
     Step { name: "power", about: "power cuts under the running binary", run: power },
+    Step {
+        name: "tikv-server",
+        about: "build and test the TiKV server that tests run against",
+        run: tikv_server,
+    },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
 ];
@@ -125,6 +130,19 @@ fn reference(context: &Context) -> Result<(), String> {
         run(context.go("tests/etcd", &["build", "-o"]).arg(context.tool(name)).arg(package))?;
     }
     Ok(())
+}
+
+/// The program that `tests/tikv` makes.
+pub(crate) const TIKV_SERVER: &str = "tikv-server";
+
+/// Builds the TiKV server for tests, without testing it.
+pub(crate) fn build_tikv_server(context: &Context) -> Result<(), String> {
+    run(context.go("tests/tikv", &["build", "-o"]).arg(context.tool(TIKV_SERVER)).arg("./cmd/tikv-server"))
+}
+
+fn tikv_server(context: &Context) -> Result<(), String> {
+    build_tikv_server(context)?;
+    suite(context, "tests/tikv", &[])
 }
 
 fn proto(context: &Context) -> Result<(), String> {
