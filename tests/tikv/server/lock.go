@@ -3,8 +3,11 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
+	"math"
 
 	"github.com/pingcap/kvproto/pkg/kvrpcpb"
+	"github.com/tikv/client-go/v2/testutils"
 	"github.com/tikv/client-go/v2/tikvrpc"
 )
 
@@ -37,7 +40,17 @@ func (s *store) KvCheckTxnStatus(
 	return response, nil
 }
 
-// KvScanLock keeps to the range and the limit, which the store does not look at.
+// timeToLive is the TTL of the lock on the key, in milliseconds. Only the error of a read that meets the lock has it.
+func (c *cluster) timeToLive(key []byte) uint64 {
+	_, err := c.client.MvccStore.Get(key, math.MaxUint64-1, kvrpcpb.IsolationLevel_SI, nil)
+	var locked *testutils.ErrLocked
+	if errors.As(err, &locked) {
+		return locked.TTL
+	}
+	return 0
+}
+
+// KvScanLock keeps to the range and the limit, which the store does not look at, and tells how long locks live.
 func (s *store) KvScanLock(ctx context.Context, r *kvrpcpb.ScanLockRequest) (*kvrpcpb.ScanLockResponse, error) {
 	response, err := send[kvrpcpb.ScanLockResponse](ctx, s, tikvrpc.CmdScanLock, r, r.Context)
 	if err != nil {
@@ -49,6 +62,7 @@ func (s *store) KvScanLock(ctx context.Context, r *kvrpcpb.ScanLockRequest) (*kv
 		behind := len(r.EndKey) > 0 && bytes.Compare(lock.Key, r.EndKey) >= 0
 		full := r.Limit > 0 && len(within) == int(r.Limit)
 		if !before && !behind && !full {
+			lock.LockTtl = s.cluster.timeToLive(lock.Key)
 			within = append(within, lock)
 		}
 	}

@@ -154,7 +154,7 @@ func TestLocksAreFoundInTheirRangeAndUpToTheLimit(t *testing.T) {
 		Context: region, StartKey: []byte("b"), EndKey: []byte("d"), MaxVersion: c.now(), Limit: 1,
 	})
 	must(t, err)
-	if len(response.Locks) != 1 || string(response.Locks[0].Key) != "b" {
+	if len(response.Locks) != 1 || string(response.Locks[0].Key) != "b" || response.Locks[0].LockTtl != 3000 {
 		t.Errorf("found %v", response.Locks)
 	}
 }
@@ -242,7 +242,7 @@ func TestTimestampsRiseAlsoWhenTheClockIsMoved(t *testing.T) {
 			c.admin("/advance?ms=600000")
 		}
 		now := c.now()
-		if now <= last || i == 500 && now-last < 600_000<<18 {
+		if now <= last || i == 500 && now>>18-last>>18 < 600_000 {
 			t.Fatalf("timestamp %d after %d", now, last)
 		}
 		last = now
