@@ -14,8 +14,11 @@ import (
 	"google.golang.org/grpc"
 )
 
-// messageBytesMax is above what any test sends or asks for in one message.
-const messageBytesMax = 128 << 20
+// What one message may hold: TiKV's own limits (server.max-grpc-send-msg-len is 10 MiB), and above what clients send.
+const (
+	sentBytesMax     = 10 << 20
+	receivedBytesMax = 128 << 20
+)
 
 // Options say where a cluster listens and what it begins with.
 type Options struct {
@@ -135,8 +138,8 @@ func (s *Server) serveAdmin(address string) error {
 
 func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(
-		grpc.MaxRecvMsgSize(messageBytesMax),
-		grpc.MaxSendMsgSize(messageBytesMax),
+		grpc.MaxRecvMsgSize(receivedBytesMax),
+		grpc.MaxSendMsgSize(sentBytesMax),
 		grpc.UnaryInterceptor(s.cluster.intercept),
 	)
 	s.grpc = append(s.grpc, g)

@@ -14,6 +14,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/pingcap/log"
+	"go.uber.org/zap/zapcore"
+
 	"github.com/orlop/orlop/tests/tikv/server"
 )
 
@@ -41,6 +44,9 @@ func main() {
 }
 
 func run(options server.Options, tied bool) error {
+	if err := logToStderr(); err != nil {
+		return err
+	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM, syscall.SIGINT)
 	running, err := server.Start(options)
@@ -65,5 +71,17 @@ func run(options server.Options, tied bool) error {
 	case err := <-running.Failed():
 		return err
 	}
+	return nil
+}
+
+// logToStderr moves the log of client-go away from standard output: whoever started this reads the addresses there and
+// then closes it, and the next line would end the process.
+func logToStderr() error {
+	stderr := zapcore.Lock(os.Stderr)
+	logger, properties, err := log.InitLoggerWithWriteSyncer(&log.Config{Level: "error"}, stderr, stderr)
+	if err != nil {
+		return fmt.Errorf("the log: %w", err)
+	}
+	log.ReplaceGlobals(logger, properties)
 	return nil
 }
