@@ -44,6 +44,7 @@ pub(crate) const STEPS: &[Step] = &[
         about: "build and test the TiKV server that tests run against",
         run: tikv_server,
     },
+    Step { name: "tikv", about: "the engine on TiKV, against that server", run: tikv },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
 ];
@@ -143,6 +144,16 @@ pub(crate) fn build_tikv_server(context: &Context) -> Result<(), String> {
 fn tikv_server(context: &Context) -> Result<(), String> {
     build_tikv_server(context)?;
     suite(context, "tests/tikv", &[])
+}
+
+/// The tests that need a cluster: one that they start, or the real one that `ORLOP_TEST_PD` names.
+fn tikv(context: &Context) -> Result<(), String> {
+    let server = context.tool(TIKV_SERVER);
+    if !server.is_file() {
+        return Err(format!("{} does not exist: run the step tikv-server first", server.display()));
+    }
+    let args = ["test", "--package", "engine-tikv", "--features", "cluster-tests", "--locked"];
+    run(context.cargo(&args).env("ORLOP_TIKV_SERVER", &server))
 }
 
 fn proto(context: &Context) -> Result<(), String> {
