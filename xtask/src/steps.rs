@@ -44,7 +44,7 @@ pub(crate) const STEPS: &[Step] = &[
         about: "build and test the TiKV server that tests run against",
         run: tikv_server,
     },
-    Step { name: "tikv", about: "the engine on TiKV, against that server", run: tikv },
+    Step { name: "tikv", about: "the engine on TiKV, and the program on it, against that server", run: tikv },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
 ];
@@ -152,7 +152,8 @@ fn tikv(context: &Context) -> Result<(), String> {
     if !server.is_file() {
         return Err(format!("{} does not exist: run the step tikv-server first", server.display()));
     }
-    let args = ["test", "--package", "engine-tikv", "--features", "cluster-tests", "--locked"];
+    let features = "engine-tikv/cluster-tests,orlop/cluster-tests";
+    let args = ["test", "--package", "engine-tikv", "--package", "orlop", "--features", features, "--locked"];
     run(context.cargo(&args).env("ORLOP_TIKV_SERVER", &server))
 }
 
