@@ -21,6 +21,9 @@ impl PartialEq for Step {
 /// A suite of Go tests hangs when it takes longer than this; each of them takes a few minutes.
 const GO_TEST_TIMEOUT: &str = "-timeout=40m";
 
+/// The features with the tests that need a TiKV cluster, which only the step tikv has.
+const CLUSTER_TESTS: &str = "engine-tikv/cluster-tests,orlop/cluster-tests";
+
 /// All steps, in the order in which they run.
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "tools", about: "the tools needed beyond Rust are there", run: tools::run },
@@ -62,7 +65,9 @@ fn fmt(context: &Context) -> Result<(), String> {
 }
 
 fn clippy(context: &Context) -> Result<(), String> {
-    run(&mut context.cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+    // With the tests that the step tikv runs.
+    let targets = ["clippy", "--workspace", "--all-targets", "--features", CLUSTER_TESTS, "--locked"];
+    run(context.cargo(&targets).args(["--", "-D", "warnings"]))
 }
 
 fn unit(context: &Context) -> Result<(), String> {
@@ -152,8 +157,8 @@ fn tikv(context: &Context) -> Result<(), String> {
     if !server.is_file() {
         return Err(format!("{} does not exist: run the step tikv-server first", server.display()));
     }
-    let features = "engine-tikv/cluster-tests,orlop/cluster-tests";
-    let args = ["test", "--package", "engine-tikv", "--package", "orlop", "--features", features, "--locked"];
+    let args =
+        ["test", "--package", "engine-tikv", "--package", "orlop", "--features", CLUSTER_TESTS, "--locked"];
     run(context.cargo(&args).env("ORLOP_TIKV_SERVER", &server))
 }
 

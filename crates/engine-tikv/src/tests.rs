@@ -14,3 +14,4 @@ mod gc;
 mod left_locks;
 mod prefixed;
 mod reads;
+mod tls;

@@ -17,7 +17,8 @@ const clusterID = 7_300_000_000_000_000_001
 type pd struct {
 	pdpb.UnimplementedPDServer
 	cluster *cluster
-	address string
+	// url is what clients are told.
+	url string
 }
 
 func header() *pdpb.ResponseHeader { return &pdpb.ResponseHeader{ClusterId: clusterID} }
@@ -30,7 +31,7 @@ func refused(message string) *pdpb.ResponseHeader {
 }
 
 func (s *pd) GetMembers(context.Context, *pdpb.GetMembersRequest) (*pdpb.GetMembersResponse, error) {
-	url := []string{"http://" + s.address}
+	url := []string{s.url}
 	member := &pdpb.Member{Name: "pd", MemberId: 1, PeerUrls: url, ClientUrls: url}
 	return &pdpb.GetMembersResponse{
 		Header: header(), Members: []*pdpb.Member{member}, Leader: member, EtcdLeader: member,

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,8 @@ import (
 	"github.com/pingcap/kvproto/pkg/tikvpb"
 	"github.com/tikv/client-go/v2/testutils"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // What one message may hold: TiKV's own limits (server.max-grpc-send-msg-len is 10 MiB), and above what clients send.
@@ -31,6 +34,9 @@ type Options struct {
 	// Data is a directory that keeps the records over a kill; empty keeps them in memory. Regions and PD's clock are
 	// not kept: after a start there is one region, and a clock that was moved is back at the machine's time.
 	Data string
+	// TLS is a directory for the files that a client needs (ca.pem, cert.pem, key.pem), which are made anew. With it, PD
+	// and the stores take clients with such a certificate only; without it, everything is in the clear.
+	TLS string
 	// Splits are keys that regions begin at.
 	Splits []string
 }
@@ -43,6 +49,7 @@ type Server struct {
 	AdminAddr string
 
 	cluster *cluster
+	tls     *tls.Config
 	grpc    []*grpc.Server
 	admin   *http.Server
 	serving sync.WaitGroup
@@ -58,8 +65,13 @@ func Start(options Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the data: %w", err)
 	}
-	stores, _, _, _ := testutils.BootstrapWithMultiStores(regions, options.Stores)
 	s := &Server{cluster: newCluster(client, regions), failed: make(chan error, 1)}
+	if options.TLS != "" {
+		if s.tls, err = makeTLS(options.TLS); err != nil {
+			return nil, err
+		}
+	}
+	stores, _, _, _ := testutils.BootstrapWithMultiStores(regions, options.Stores)
 	for _, id := range stores {
 		if err := s.serveStore(id); err != nil {
 			s.Close()
@@ -114,7 +126,7 @@ func (s *Server) servePD(address string) error {
 	}
 	s.PDAddr = listener.Addr().String()
 	g := s.newGRPC()
-	pdpb.RegisterPDServer(g, &pd{cluster: s.cluster, address: s.PDAddr})
+	pdpb.RegisterPDServer(g, &pd{cluster: s.cluster, url: s.scheme() + s.PDAddr})
 	keyspacepb.RegisterKeyspaceServer(g, &keyspacepb.UnimplementedKeyspaceServer{})
 	s.run(func() error { return g.Serve(listener) })
 	return nil
@@ -137,13 +149,25 @@ func (s *Server) serveAdmin(address string) error {
 }
 
 func (s *Server) newGRPC() *grpc.Server {
+	secure := insecure.NewCredentials()
+	if s.tls != nil {
+		secure = credentials.NewTLS(s.tls)
+	}
 	g := grpc.NewServer(
+		grpc.Creds(secure),
 		grpc.MaxRecvMsgSize(receivedBytesMax),
 		grpc.MaxSendMsgSize(sentBytesMax),
 		grpc.UnaryInterceptor(s.cluster.intercept),
 	)
 	s.grpc = append(s.grpc, g)
 	return g
+}
+
+func (s *Server) scheme() string {
+	if s.tls != nil {
+		return "https://"
+	}
+	return "http://"
 }
 
 func (s *Server) run(serve func() error) {

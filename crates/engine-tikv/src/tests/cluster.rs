@@ -1,4 +1,6 @@
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::pin::Pin;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::prefixed::Prefixed;
-use crate::{Config, ConnectError, TikvEngine};
+use crate::{Collecting, Config, ConnectError, TikvEngine};
 
 /// Tries to connect, each of which fails only if it meets a fault.
 const CONNECTS_MAX: usize = 50;
@@ -34,6 +36,16 @@ struct Server {
 impl Cluster {
     /// The cluster to test against.
     pub(super) fn start() -> Cluster {
+        Cluster::start_with(&[])
+    }
+
+    /// One of our own that takes only clients with the certificates that it writes into `dir`; `None` on a real one.
+    pub(super) fn with_tls(dir: &Path) -> Option<Cluster> {
+        let cluster = Cluster::start_with(&["--tls".as_ref(), dir.as_os_str()]);
+        cluster.server.is_some().then_some(cluster).or_else(|| not_run("certificates of its own"))
+    }
+
+    fn start_with(arguments: &[&OsStr]) -> Cluster {
         let prefix = format!("orlop-test/{:032x}/", SystemRandom.next_u128());
         if let Ok(pd) = std::env::var("ORLOP_TEST_PD") {
             return Cluster { pd, prefix, server: None };
@@ -41,7 +53,12 @@ impl Cluster {
         let program = std::env::var_os("ORLOP_TIKV_SERVER")
             .expect("ORLOP_TIKV_SERVER names the program: run `cargo xtask test --only tikv-server,tikv`");
         let mut command = Command::new(program);
-        command.arg("--tied").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg("--tied")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("the TiKV server starts");
         let tie = child.stdin.take().expect("a pipe");
         let mut line = String::new();
@@ -55,12 +72,7 @@ impl Cluster {
     /// A cluster whose faults can be chosen. `None` on a real one: then the test says so, and has nothing to do.
     pub(super) fn with_faults() -> Option<Cluster> {
         let cluster = Cluster::start();
-        if cluster.server.is_none() {
-            let test = std::thread::current().name().unwrap_or_default().to_owned();
-            println!("{test} needs faults, and a real cluster has none to order: not run on ORLOP_TEST_PD");
-            return None;
-        }
-        Some(cluster)
+        cluster.server.is_some().then_some(cluster).or_else(|| not_run("faults to order"))
     }
 
     pub(super) fn pd(&self) -> &str {
@@ -68,7 +80,9 @@ impl Cluster {
     }
 
     pub(super) fn config(&self) -> Config {
-        Config { service: self.prefix.clone(), ..Config::new(vec![self.pd.clone()]) }
+        // A real cluster may be there for others, who need their old versions.
+        let collecting = if self.server.is_some() { Collecting::Here } else { Collecting::Elsewhere };
+        Config { service: self.prefix.clone(), collecting, ..Config::new(vec![self.pd.clone()]) }
     }
 
     /// An engine of its own on the cluster. It sees all keys.
@@ -127,6 +141,12 @@ impl Cluster {
         let counts: serde_json::Value = serde_json::from_str(&self.admin("/counts").await).expect("JSON");
         counts[method].as_u64().unwrap_or(0)
     }
+}
+
+fn not_run(needs: &str) -> Option<Cluster> {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    println!("{test} needs {needs}, and a real cluster has none: not run on ORLOP_TEST_PD");
+    None
 }
 
 impl Drop for Server {

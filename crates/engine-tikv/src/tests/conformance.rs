@@ -77,7 +77,7 @@ const FAULTS: [(&str, &str); 29] = [
 const FAULTS_OF_PD: [&str; 3] = ["GetRegion", "ScanRegions", "GetStore"];
 const STEPS_PER_FAULT_OF_PD: usize = 250;
 /// Between two steps of the trouble.
-const PACE: Duration = Duration::from_millis(12);
+const PACE: Duration = Duration::from_millis(25);
 
 /// A cluster that meets one fault after the other, and whose regions split and move, for as long as it is used.
 struct InTrouble {

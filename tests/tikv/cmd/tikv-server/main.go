@@ -26,6 +26,7 @@ func main() {
 	flag.StringVar(&options.PDAddr, "pd-addr", "127.0.0.1:0", "where PD listens; port 0 is a free one")
 	flag.StringVar(&options.AdminAddr, "admin-addr", "127.0.0.1:0", "where the HTTP side door listens")
 	flag.StringVar(&options.Data, "data", "", "a directory that keeps the records; none: memory")
+	flag.StringVar(&options.TLS, "tls", "", "a directory that gets the files for TLS, which is then needed; none: no TLS")
 	split := flag.String("split", "", "keys that regions begin at, separated by commas")
 	tied := flag.Bool("tied", false, "end when standard input closes")
 	help := flag.Bool("explain", false, "print the side door's requests")
