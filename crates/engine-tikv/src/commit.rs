@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use engine::{Batch, CommitError, KeySpan, Write};
+use tikv_client::transaction::HeartbeatOption;
 use tikv_client::{CheckLevel, Error, TimestampExt, Transaction, TransactionOptions};
 use tracing::{debug, warn};
 
@@ -92,7 +93,10 @@ impl Shared {
     async fn filled(&self, batch: &Batch) -> Result<Transaction, Error> {
         // Neither async nor one-phase commit: `tikv-client` 0.4 is unsafe with the one, and leaves locks behind with
         // the other when the cluster declines it.
-        let options = TransactionOptions::new_optimistic().drop_check(CheckLevel::None);
+        // No heartbeat: it begins when a commit here has given up, and until then its task would stay behind every commit.
+        let options = TransactionOptions::new_optimistic()
+            .drop_check(CheckLevel::None)
+            .heartbeat_option(HeartbeatOption::NoHeartbeat);
         let mut txn = self.client.begin_with_options(options).await?;
         let primary = primary(batch);
         // The first one to be added becomes the primary key.

@@ -23,8 +23,11 @@ use crate::snapshot::TikvSnapshot;
 ///   its own, which this client cannot ask for;
 /// - a value must fit into one entry of TiKV's log (`raftstore.raft-entry-max-size`, 8 MiB unless set), or the batch is
 ///   never taken;
-/// - a commit gives up after some 10 s and a read too. A request that is then on its way may still be retried for some
-///   seconds by `tikv-client`; what it does is covered by the outcome that was reported.
+/// - a commit tries for 10 s and takes some more seconds to find out what became of it; a read tries for 10 s. A request
+///   that is then on its way may still be sent again for some seconds by `tikv-client`: what it does is covered by the
+///   outcome that was reported;
+/// - keys are those of TiKV's transactional API V1, without a keyspace, and of no other user of the cluster: each store
+///   keeps to its prefix.
 pub struct TikvEngine {
     shared: Arc<Shared>,
 }
