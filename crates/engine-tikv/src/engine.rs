@@ -141,6 +141,13 @@ impl Engine for TikvEngine {
         }
     }
 
+    /// PD's, to the millisecond.
+    async fn time(&self) -> Result<Duration, ReadError> {
+        self.check_open()?;
+        let now = self.shared.timestamp().await.map_err(ReadError::Unavailable)?;
+        Ok(Duration::from_millis(u64::try_from(now.physical).unwrap_or(0)))
+    }
+
     async fn settle(&self, spans: &[KeySpan]) -> Result<(), ReadError> {
         self.check_open()?;
         for span in spans.iter().filter(|span| !crate::cursor::is_empty(span)) {

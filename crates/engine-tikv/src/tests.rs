@@ -8,6 +8,7 @@
 )]
 
 mod answers;
+mod clock;
 mod cluster;
 mod conformance;
 mod gc;

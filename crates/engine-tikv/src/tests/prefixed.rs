@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::{Batch, CommitError, Engine, KeySpan, ReadError, Scan, ScanPage, Snapshot, Usage, Write};
@@ -64,6 +66,10 @@ impl Engine for Prefixed {
     async fn split_points(&self, range: KeySpan, pieces: usize) -> Result<Vec<Bytes>, ReadError> {
         let points = self.engine.split_points(span_under(&self.prefix, &range), pieces).await?;
         Ok(points.iter().map(|point| without(&self.prefix, point)).collect())
+    }
+
+    async fn time(&self) -> Result<Duration, ReadError> {
+        self.engine.time().await
     }
 
     async fn settle(&self, spans: &[KeySpan]) -> Result<(), ReadError> {
