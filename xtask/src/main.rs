@@ -28,6 +28,13 @@ struct Cli {
 enum Command {
     /// Run every check: format, lints, unit tests, documentation, and the suites against real clients
     Test(TestArgs),
+    /// Play seeds of the simulation: `cargo xtask sim --help` says how
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Arguments of the simulation
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Check the rules of the house: file sizes, leftovers, paths, links
     Tidy,
 }
@@ -59,6 +66,13 @@ fn main() -> ExitCode {
                 STEPS.iter().filter(|step| args.only.is_empty() || args.only.contains(step)).collect();
             report::run(&context, &chosen, args.keep_going)
         }
+        Command::Sim { args } => match steps::play(&context, &args) {
+            Ok(()) => true,
+            Err(problem) => {
+                println!("{problem}");
+                false
+            }
+        },
         Command::Tidy => {
             let result = tidy::run(&context);
             if let Err(problems) = &result {

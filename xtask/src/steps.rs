@@ -30,6 +30,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "unit", about: "unit, property and contract tests of every crate", run: unit },
     Step { name: "doc", about: "the documentation builds, no link in it is broken", run: doc },
     Step { name: "build", about: "build the release binary that the suites run against", run: build },
+    Step { name: "sim", about: "fresh seeds of the simulation", run: sim },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
@@ -65,6 +66,23 @@ fn doc(context: &Context) -> Result<(), String> {
 
 fn build(context: &Context) -> Result<(), String> {
     run(&mut context.cargo(&["build", "--release", "--package", "orlop", "--locked"]))
+}
+
+/// How many fresh seeds a run of the checks plays.
+const SIM_SEEDS: &str = "6000";
+/// Before how many steps of one more seed the process is killed, once each.
+const SIM_KILLS: &str = "3000";
+
+fn sim(context: &Context) -> Result<(), String> {
+    play(context, ["--seeds", SIM_SEEDS].map(String::from).as_slice())?;
+    play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())?;
+    play(context, ["--find-planted", "--seeds", SIM_SEEDS].map(String::from).as_slice())
+}
+
+/// Runs the simulation with these arguments.
+pub(crate) fn play(context: &Context, args: &[String]) -> Result<(), String> {
+    let program = ["run", "--quiet", "--release", "--locked", "--package", "sim", "--"];
+    run(context.cargo(&program).args(args))
 }
 
 fn golint(context: &Context) -> Result<(), String> {

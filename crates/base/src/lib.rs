@@ -13,4 +13,4 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use planted::{Planted, plant};
 pub use planted::{PlantedBug, is_planted};
 pub use random::{Random, SeededRandom, SystemRandom};
-pub use tasks::{Cancelled, Failure, Shutdown, Supervisor, TaskKind};
+pub use tasks::{Cancelled, Failure, Shutdown, Spawn, Supervisor, TaskKind};

@@ -1,7 +1,8 @@
 //! Bugs planted on purpose, so that the test suites can show that they would catch them.
 //!
-//! They are compiled in with the feature `planted` alone, which no build that is meant to serve may have: without it
-//! [`is_planted`] is a constant, and the bugs are not in the program.
+//! They are compiled in with the feature `planted` alone, which no build that is meant to serve has: without it
+//! [`is_planted`] is a constant, and the bugs are not in the program. With it a test plants them on its own thread; only
+//! the feature `planted-by-environment` lets a whole process have one.
 
 /// A bug that stands in the code behind [`is_planted`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,13 +13,26 @@ pub enum PlantedBug {
     ProgressBeforeEvent,
     /// The owner of a partition leaves a slot of its log empty now and then.
     SkippedSlot,
+    /// An owner answers what only looked without making sure that it still is the owner.
+    UnprovedAnswer,
+    /// A candidate takes over without waiting for silence.
+    ImpatientCandidate,
+    /// A lease runs from when its heartbeat was known to be durable, not from when it was begun.
+    LeaseFromTheEnd,
+    /// A takeover of user keys does not look at the epoch before it.
+    EpochIgnored,
+    /// A batch whose slot is still empty is called failed, and its slot is left to it.
+    NoFiller,
+    /// Reclaiming goes through the compacted revision instead of ending below it.
+    ReclaimsTooMuch,
 }
 
-/// Whether the bug is to happen here: the test of this thread has planted it, or the environment variable
-/// `PLANTED_BUG` names it (`ack-before-fsync`, `progress-before-event`, `skipped-slot`).
+/// Whether the bug is to happen here: the test of this thread has planted it, or, with the feature
+/// `planted-by-environment`, the variable `PLANTED_BUG` names it (`ack-before-fsync`, `progress-before-event`,
+/// `skipped-slot`).
 #[cfg(feature = "planted")]
 pub fn is_planted(bug: PlantedBug) -> bool {
-    here::BUG.get() == Some(bug) || *here::OF_PROCESS == Some(bug)
+    here::BUG.get() == Some(bug) || here::of_process() == Some(bug)
 }
 
 /// Whether the bug is to happen here: never, in a build without the feature `planted`.
@@ -50,7 +64,6 @@ impl Drop for Planted {
 #[cfg(feature = "planted")]
 mod here {
     use std::cell::Cell;
-    use std::sync::LazyLock;
 
     use super::PlantedBug;
 
@@ -58,13 +71,22 @@ mod here {
         pub(super) static BUG: Cell<Option<PlantedBug>> = const { Cell::new(None) };
     }
 
-    pub(super) static OF_PROCESS: LazyLock<Option<PlantedBug>> =
-        LazyLock::new(|| match std::env::var("PLANTED_BUG").as_deref() {
-            Ok("ack-before-fsync") => Some(PlantedBug::AckBeforeFsync),
-            Ok("progress-before-event") => Some(PlantedBug::ProgressBeforeEvent),
-            Ok("skipped-slot") => Some(PlantedBug::SkippedSlot),
-            _ => None,
-        });
+    #[cfg(feature = "planted-by-environment")]
+    pub(super) fn of_process() -> Option<PlantedBug> {
+        static OF_PROCESS: std::sync::LazyLock<Option<PlantedBug>> =
+            std::sync::LazyLock::new(|| match std::env::var("PLANTED_BUG").as_deref() {
+                Ok("ack-before-fsync") => Some(PlantedBug::AckBeforeFsync),
+                Ok("progress-before-event") => Some(PlantedBug::ProgressBeforeEvent),
+                Ok("skipped-slot") => Some(PlantedBug::SkippedSlot),
+                _ => None,
+            });
+        *OF_PROCESS
+    }
+
+    #[cfg(not(feature = "planted-by-environment"))]
+    pub(super) const fn of_process() -> Option<PlantedBug> {
+        None
+    }
 }
 
 #[cfg(all(test, feature = "planted"))]

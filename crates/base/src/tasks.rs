@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,9 +68,19 @@ pub struct Failure {
     pub reason: String,
 }
 
+/// Runs tasks in the place of tokio's runtime: a simulation decides itself which task goes on when.
+///
+/// A task that panics is the runner's concern: unlike on tokio, nobody is told of it.
+pub trait Spawn: Send + Sync + 'static {
+    /// Runs `work` to its end, unless the whole process is thrown away before.
+    fn spawn(&self, name: &'static str, work: Pin<Box<dyn Future<Output = ()> + Send>>);
+}
+
 /// Owns the tasks of a process: each has a name, is joined, and ends before the process does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Supervisor {
+    /// Who runs the tasks, unless it is tokio.
+    spawn: Option<Arc<dyn Spawn>>,
     tracker: TaskTracker,
     shutdown: Shutdown,
     failure: Arc<Mutex<Option<Failure>>>,
@@ -79,6 +90,11 @@ impl Supervisor {
     /// A supervisor whose tasks stop when `shutdown` is given.
     pub fn new(shutdown: Shutdown) -> Supervisor {
         Supervisor { shutdown, ..Supervisor::default() }
+    }
+
+    /// A supervisor whose tasks `spawn` runs.
+    pub fn on(spawn: Arc<dyn Spawn>, shutdown: Shutdown) -> Supervisor {
+        Supervisor { spawn: Some(spawn), shutdown, ..Supervisor::default() }
     }
 
     /// The signal that this supervisor's tasks follow.
@@ -93,21 +109,33 @@ impl Supervisor {
         E: std::fmt::Display + Send + 'static,
     {
         let supervisor = self.clone();
-        let span = info_span!("task", name);
+        let work = work.instrument(info_span!("task", name));
+        if let Some(spawn) = &self.spawn {
+            let work = self.tracker.track_future(async move {
+                if let Err(error) = work.await {
+                    supervisor.ended(name, kind, error.to_string());
+                }
+            });
+            return spawn.spawn(name, Box::pin(work));
+        }
         // A task of its own for the work, so that its panic arrives here as an error.
-        let work = self.tracker.spawn(work.instrument(span));
+        let work = self.tracker.spawn(work);
         self.tracker.spawn(async move {
-            let reason = match work.await {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(error) if error.is_panic() => format!("it panicked: {error}"),
-                Err(_) => return,
-            };
-            match kind {
-                TaskKind::Essential => supervisor.fail(Failure { task: name, reason }),
-                TaskKind::Request => error!(task = name, error = reason, "a task failed"),
+            match work.await {
+                Ok(Err(error)) => supervisor.ended(name, kind, error.to_string()),
+                Err(error) if error.is_panic() => {
+                    supervisor.ended(name, kind, format!("it panicked: {error}"));
+                }
+                Ok(Ok(())) | Err(_) => {}
             }
         });
+    }
+
+    fn ended(&self, task: &'static str, kind: TaskKind, reason: String) {
+        match kind {
+            TaskKind::Essential => self.fail(Failure { task, reason }),
+            TaskKind::Request => error!(task, error = reason, "a task failed"),
+        }
     }
 
     /// Records why the process has to stop, and begins to. Only the first reason is kept: the others follow
@@ -127,10 +155,15 @@ impl Supervisor {
         self.failure.lock().clone()
     }
 
+    /// Waits until every task has ended.
+    pub async fn all_ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
     /// Waits until every task has ended, at most `grace`. `false` when some had not.
     pub async fn drain(&self, grace: Duration) -> bool {
-        self.tracker.close();
-        tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
+        tokio::time::timeout(grace, self.all_ended()).await.is_ok()
     }
 }
 

@@ -18,6 +18,7 @@ mod evaluate;
 mod events;
 mod history;
 mod index;
+mod leadership;
 mod log_writer;
 mod open;
 mod outcome;
@@ -33,6 +34,7 @@ mod values;
 
 pub use error::{ReadFailure, SystemFailure, TxnFailure};
 pub use events::EventsPage;
+pub use leadership::{LeaderLease, NotConfirmed};
 pub use open::{OpenFailure, Settings, Store, World};
 pub use outcome::{BranchOutcome, OpOutcome, RangeOutcome, TxnOutcome};
 pub use partition::Partition;

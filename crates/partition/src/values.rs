@@ -47,7 +47,8 @@ pub(crate) struct Values {
     engine: Arc<dyn Engine>,
     space: KeySpace,
     /// Hashed by a fast keyed hash: with the standard one, hashing was a tenth of what a put costs.
-    cache: Cache<Bytes, Bytes, RandomState>,
+    /// None when it may hold nothing: the library would keep entries for a moment even then.
+    cache: Option<Cache<Bytes, Bytes, RandomState>>,
 }
 
 impl Values {
@@ -55,21 +56,25 @@ impl Values {
         let weigh = |key: &Bytes, value: &Bytes| {
             u32::try_from(key.len() + value.len() + CACHE_ENTRY_BYTES).unwrap_or(u32::MAX)
         };
-        let cache = Cache::builder()
-            .max_capacity(cache_bytes_max)
-            .weigher(weigh)
-            .build_with_hasher(RandomState::default());
+        let cache = (cache_bytes_max > 0).then(|| {
+            Cache::builder()
+                .max_capacity(cache_bytes_max)
+                .weigher(weigh)
+                .build_with_hasher(RandomState::default())
+        });
         Values { engine, space, cache }
     }
 
     /// Keeps the value of a version that has become durable.
     pub(crate) fn remember(&self, object_key: Bytes, key_value: Bytes) {
-        self.cache.insert(object_key, key_value);
+        if let Some(cache) = &self.cache {
+            cache.insert(object_key, key_value);
+        }
     }
 
     /// The value of a version, if it is in the cache.
     pub(crate) fn cached(&self, object_key: &Bytes) -> Option<Bytes> {
-        self.cache.get(object_key)
+        self.cache.as_ref()?.get(object_key)
     }
 
     /// The encoded `KeyValue`s of `found`, in order. They belong to the state at revision `at`, or happened from it
@@ -115,7 +120,7 @@ impl Values {
             };
             match (self.space.decode_object(&found.object_key, &record)?, loaded.get_mut(place)) {
                 (Object::Put(key_value), Some(place)) => {
-                    self.cache.insert(found.object_key.clone(), key_value.clone());
+                    self.remember(found.object_key.clone(), key_value.clone());
                     *place = key_value;
                 }
                 _ => {

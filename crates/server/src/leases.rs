@@ -12,12 +12,13 @@ use layout::system::LeaseRecord;
 use lease::{LeaseState, LeaseTable, Renewal, TimeLeft};
 use model::{LeaseId, LeaseTtl};
 use parking_lot::Mutex;
-use partition::{Store, SystemFollower};
+use partition::{Store, System, SystemFollower};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::warn;
 
 use crate::error::EtcdError;
+use crate::failure;
 use crate::metrics::Metrics;
 use driver::Driver;
 
@@ -35,8 +36,9 @@ struct Request {
 
 /// The handle on the leases. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Leases {
+pub struct Leases {
     shared: Arc<Shared>,
+    system: System,
     requests: mpsc::Sender<Request>,
 }
 
@@ -58,7 +60,7 @@ struct Book {
 impl Leases {
     /// Follows the leases of `store` from now on; those that it has get their full TTL again. The future drives
     /// expiry, until `shutdown`.
-    pub(crate) fn start(
+    pub fn start(
         store: &Store,
         clock: Arc<dyn Clock>,
         metrics: Metrics,
@@ -78,41 +80,43 @@ impl Leases {
             book.table = LeaseTable::load(entries, shared.clock.now());
         }
         let driver = Driver::new(shared.clone(), store.clone(), requested);
-        (Leases { shared, requests }, driver.run(shutdown))
+        (Leases { shared, system: store.system.clone(), requests }, driver.run(shutdown))
     }
 
     /// Gives a lease its full TTL again. While it is being revoked this waits until it has vanished, at most
     /// `patience`, so that a client that knows of the end sees no key of it; `None` then, and for an unknown lease.
-    pub(crate) async fn renew(
-        &self,
-        lease: LeaseId,
-        patience: Duration,
-    ) -> Result<Option<LeaseTtl>, EtcdError> {
+    pub async fn renew(&self, lease: LeaseId, patience: Duration) -> Result<Option<LeaseTtl>, Status> {
         let clock = &self.shared.clock;
-        let ended = {
+        let (renewal, ended) = {
             let mut book = self.shared.book.lock();
-            match book.table.renew(lease, clock.now()) {
-                Renewal::Renewed(ttl) => {
-                    self.shared.metrics.leases.renewed.inc();
-                    return Ok(Some(ttl));
-                }
-                Renewal::Unknown => return Ok(None),
-                Renewal::Revoking => book.ends.entry(lease).or_default().subscribe(),
+            let renewal = book.table.renew(lease, clock.now());
+            let ended =
+                (renewal == Renewal::Revoking).then(|| book.ends.entry(lease).or_default().subscribe());
+            (renewal, ended)
+        };
+        // After the renewal: whoever takes over later gives the lease its full time.
+        self.confirm().await?;
+        let mut ended = match (renewal, ended) {
+            (Renewal::Renewed(ttl), _) => {
+                self.shared.metrics.leases.renewed.inc();
+                return Ok(Some(ttl));
             }
+            (Renewal::Revoking, Some(ended)) => ended,
+            (Renewal::Unknown | Renewal::Revoking, _) => return Ok(None),
         };
         self.shared.woken.notify_one();
-        let mut ended = ended;
         tokio::select! {
             biased;
             _ = ended.changed() => Ok(None),
-            () = clock.sleep_until(clock.now() + patience) => Err(EtcdError::Timeout),
+            () = clock.sleep_until(clock.now() + patience) => Err(EtcdError::Timeout.into()),
         }
     }
 
     /// Ends a lease; its keys are gone when this returns. Once begun it is carried out, whatever becomes of the
     /// caller.
-    pub(crate) async fn revoke(&self, lease: LeaseId) -> Result<(), Status> {
+    pub async fn revoke(&self, lease: LeaseId) -> Result<(), Status> {
         if !self.exists(lease) {
+            self.confirm().await?;
             return Err(EtcdError::LeaseNotFound.into());
         }
         let (answer, answered) = oneshot::channel();
@@ -128,13 +132,20 @@ impl Leases {
     }
 
     /// What is left of a lease.
-    pub(crate) fn remaining(&self, lease: LeaseId) -> Option<TimeLeft> {
-        self.shared.book.lock().table.remaining(lease, self.shared.clock.now())
+    pub(crate) async fn remaining(&self, lease: LeaseId) -> Result<Option<TimeLeft>, Status> {
+        self.confirm().await?;
+        Ok(self.shared.book.lock().table.remaining(lease, self.shared.clock.now()))
     }
 
     /// All leases, those with the least time left first.
-    pub(crate) fn list(&self) -> Vec<LeaseId> {
-        self.shared.book.lock().table.list()
+    pub(crate) async fn list(&self) -> Result<Vec<LeaseId>, Status> {
+        self.confirm().await?;
+        Ok(self.shared.book.lock().table.list())
+    }
+
+    /// Makes sure that what is known here of leases is not another process's past.
+    async fn confirm(&self) -> Result<(), Status> {
+        self.system.confirm().await.map_err(|error| failure::read(error.into()))
     }
 }
 

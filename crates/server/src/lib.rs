@@ -31,6 +31,8 @@ mod version;
 mod watch;
 
 pub use config::Config;
+pub use leases::Leases;
 pub use metrics::Metrics;
 pub use serve::ServeError;
 pub use server::{Parts, Server};
+pub use watch::{PartitionHistory, hub_of};

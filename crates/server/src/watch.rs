@@ -17,7 +17,7 @@ use watch::{Hub, Session};
 
 use crate::backend::Backend;
 use driver::Driver;
-use history::PartitionHistory;
+pub use history::{PartitionHistory, hub_of};
 
 /// The watch service.
 pub(crate) struct WatchService {
@@ -30,7 +30,7 @@ impl WatchService {
     /// The service over the backend's partition; one for a backend, because each follows the partition.
     pub(crate) fn new(backend: Arc<Backend>) -> WatchService {
         let partition = backend.store.partition.clone();
-        let hub = history::hub_of(&partition);
+        let hub = hub_of(&partition);
         WatchService { backend, hub, history: Arc::new(PartitionHistory::new(partition)) }
     }
 }

@@ -211,6 +211,8 @@ impl Session {
             }
             watcher.told = false;
         }
+        // The map has no order, and what a stream says must not depend on chance.
+        self.due.make_contiguous().sort_unstable();
     }
 
     /// What to send next; waits until there is something.

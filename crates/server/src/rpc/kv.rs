@@ -58,10 +58,17 @@ impl KvService {
 #[async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        let op = from_proto::range(request.into_inner())?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let op = from_proto::range(request)?;
         let backend = &self.0;
         backend.metrics.mvcc.ranges.inc();
-        let view = backend.store.partition.view(op.revision).map_err(failure::read)?;
+        let partition = &backend.store.partition;
+        let view = match serializable {
+            true => partition.serializable_view(op.revision),
+            false => partition.view(op.revision).await,
+        };
+        let view = view.map_err(failure::read)?;
         let outcome = view.range(&op).await.map_err(failure::read)?;
         sendable(to_proto::range(backend.identity.header(view.newest()), outcome))
     }

@@ -7,12 +7,13 @@ use partition::{Follower, Partition, ReadFailure};
 use watch::{History, HistoryError, HistoryPage, Hub};
 
 /// A partition's past, for watchers.
-pub(crate) struct PartitionHistory {
+pub struct PartitionHistory {
     partition: Partition,
 }
 
 impl PartitionHistory {
-    pub(crate) fn new(partition: Partition) -> PartitionHistory {
+    /// The past of `partition`.
+    pub fn new(partition: Partition) -> PartitionHistory {
         PartitionHistory { partition }
     }
 }
@@ -52,7 +53,7 @@ impl Follower for HubFollower {
 }
 
 /// A hub that follows `partition`.
-pub(crate) fn hub_of(partition: &Partition) -> Arc<Hub> {
+pub fn hub_of(partition: &Partition) -> Arc<Hub> {
     let hub = Arc::new(Hub::new(partition.revision()));
     let position = partition.follow(Arc::new(HubFollower(hub.clone())));
     hub.start_at(position);
