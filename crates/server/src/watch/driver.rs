@@ -261,7 +261,7 @@ fn request_of(create: WatchCreateRequest) -> Request {
 const EVENT_FRAME_BYTES: usize = 5;
 
 /// Cuts a response into several of about `bytes_max` each; all but the last say that more follows.
-pub(super) fn fragments(response: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
+pub(crate) fn fragments(response: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
     if response.events.len() < 2 || response.encoded_len() < bytes_max {
         return vec![response];
     }
