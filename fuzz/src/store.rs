@@ -136,7 +136,7 @@ impl Life {
     }
 
     async fn range(&self, op: &RangeOp) -> Result<Ranged, Refusal> {
-        let view = self.store.partition.view(op.revision).map_err(|it| refusal(it.into()))?;
+        let view = self.store.partition.view(op.revision).await.map_err(|it| refusal(it.into()))?;
         let outcome = view.range(op).await.map_err(|it| refusal(it.into()))?;
         Ok(ranged(outcome))
     }

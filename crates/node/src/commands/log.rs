@@ -31,6 +31,7 @@ Each line is one JSON object, and its `type` says what of:
               A value that a compaction has freed is null, and `value_gone` says so
   system      changes of the system partition: leases granted and revoked, compactions, alarms
   takeover    a start of a server: from here on slots have another epoch
+  released    the owner of the partition gave it up
   filler      a slot that was filled, so that a write with an unclear outcome can never take it
   gone        slots that a compaction removed
 First come all lines of partition 1, which has the keys, then those of partition 0, the system partition: the two

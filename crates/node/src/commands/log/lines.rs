@@ -36,6 +36,10 @@ pub(super) enum Line {
         owner: String,
         revision: i64,
     },
+    Released {
+        #[serde(flatten)]
+        slot: SlotFacts,
+    },
     Filler {
         #[serde(flatten)]
         slot: SlotFacts,
@@ -116,6 +120,7 @@ impl Line {
                 owner: format!("{:032x}", record.owner.0),
                 revision: record.revision.get(),
             },
+            Body::Released => Line::Released { slot },
             Body::Filler | Body::Changes(_) => Line::Filler { slot },
         }
     }
