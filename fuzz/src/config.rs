@@ -18,6 +18,8 @@ pub fn check(input: &[u8]) {
             }
         }
         Ok(Command::Print(text)) => assert!(!text.is_empty()),
+        // A command for an operator, with a command line of its own, which clap reads.
+        Ok(Command::Operate(_)) => {}
         Ok(Command::Serve(config)) => {
             check_bounds(&config);
             let again = Lines { arguments: written(&config), ..Lines::default() };

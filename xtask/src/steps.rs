@@ -39,7 +39,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
-    Step { name: "etcd", about: "etcd's contract, etcdctl and bad input", run: etcd },
+    Step { name: "etcd", about: "etcd's contract, etcdctl, what others got wrong", run: etcd },
     Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
     Step { name: "power", about: "power cuts under the running binary", run: power },
     Step {

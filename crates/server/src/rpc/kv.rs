@@ -11,6 +11,7 @@ use proto::service::kv_server::Kv;
 use proto::spliced::{DeleteRangeResponse, PutResponse, RangeResponse, RangeStreamResponse, TxnResponse};
 use tonic::{Request, Response, Status};
 
+use super::answer::sendable;
 use super::range_stream;
 use crate::admission::cost_bytes;
 use crate::backend::Backend;
@@ -69,7 +70,7 @@ impl Kv for KvService {
         };
         let view = view.map_err(failure::read)?;
         let outcome = view.range(&op).await.map_err(failure::read)?;
-        Ok(Response::new(to_proto::range(backend.identity.header(view.newest()), outcome)))
+        sendable(to_proto::range(backend.identity.header(view.newest()), outcome))
     }
 
     type RangeStreamStream = BoxStream<'static, Result<RangeStreamResponse, Status>>;
@@ -101,7 +102,7 @@ impl Kv for KvService {
         let delete = from_proto::delete(request)?;
         too_large?;
         let outcome = self.run(Txn::only(Op::Delete(delete))).await?;
-        Ok(Response::new(to_proto::delete(&self.0.identity, outcome)))
+        sendable(to_proto::delete(&self.0.identity, outcome))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
@@ -112,7 +113,7 @@ impl Kv for KvService {
             too_large?;
         }
         let outcome = self.run(txn).await?;
-        Ok(Response::new(to_proto::txn(&self.0.identity, outcome)))
+        sendable(to_proto::txn(&self.0.identity, outcome))
     }
 
     async fn compact(
