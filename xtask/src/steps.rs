@@ -84,9 +84,9 @@ fn build(context: &Context) -> Result<(), String> {
 }
 
 /// How many fresh seeds a run of the checks plays.
-const SIM_SEEDS: &str = "6000";
+const SIM_SEEDS: &str = "4000";
 /// Before how many steps of one more seed the process is killed, once each.
-const SIM_KILLS: &str = "3000";
+const SIM_KILLS: &str = "1500";
 
 fn sim(context: &Context) -> Result<(), String> {
     play(context, ["--seeds", SIM_SEEDS].map(String::from).as_slice())?;
