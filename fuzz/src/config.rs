@@ -36,7 +36,7 @@ fn check_bounds(config: &Config) {
     assert!(config.watch_progress_notify_interval.as_millis() >= 100);
     assert!((1..=64 << 20).contains(&config.max_request_bytes));
     assert!((1..=65_536).contains(&config.max_txn_ops));
-    assert!(config.tikv.gc_lifetime.as_secs() >= 60);
+    assert!(config.tikv.gc_lifetime.as_secs() >= 60 && config.leader_lease.as_millis() >= 500);
     if config.engine == EngineKind::Tikv {
         assert!(!config.tikv.pd_endpoints.is_empty() && config.quota_backend_bytes == 0);
         assert!(config.max_request_bytes <= 4 << 20);
@@ -74,6 +74,7 @@ fn written(config: &Config) -> Vec<OsString> {
         ("tikv-cert-file", file(&tikv.cert_file)),
         ("tikv-key-file", file(&tikv.key_file)),
         ("tikv-gc-lifetime", format!("{}ns", tikv.gc_lifetime.as_nanos())),
+        ("leader-lease", format!("{}ns", config.leader_lease.as_nanos())),
         ("tikv-gc", if tikv.advances_gc { "advance" } else { "hold" }.to_owned()),
         ("key-prefix", prefix),
         ("history-bytes", config.history_bytes_max.to_string()),

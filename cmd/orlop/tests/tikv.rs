@@ -9,6 +9,7 @@ mod program;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Instant;
 
 use cluster::Cluster;
 use program::{Program, output, text};
@@ -122,19 +123,85 @@ async fn a_process_that_is_killed_while_it_writes_loses_nothing_that_it_acknowle
     put(&channel, "after", "1").await.unwrap();
 }
 
+/// A server beside one that leads, as soon as it waits, and where it listens.
+fn stand_by(cluster: &Cluster) -> (Program, String) {
+    let address = free_address();
+    let url = format!("--listen-client-urls=http://{address}");
+    let mut server = Program::start(&[&url, "--engine=tikv", &cluster.endpoints(), &cluster.prefix()]);
+    server.log_line("another process leads the store");
+    (server, address)
+}
+
+async fn connect(address: &str) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
 #[tokio::test]
-async fn a_second_process_takes_the_store_over_and_the_first_refuses_to_write() {
+async fn a_second_server_waits_alive_and_not_ready_and_takes_over_from_one_that_is_killed() {
     let cluster = Cluster::start();
-    let (mut first, to_first) = serve(&cluster).await;
+    let (first, to_first) = serve(&cluster).await;
     let revision = put(&to_first, "a", "first").await.unwrap();
-    let (_second, to_second) = serve(&cluster).await;
-    assert_eq!(put(&to_second, "a", "second").await.unwrap(), revision + 1);
-    let refused = put(&to_first, "a", "too late").await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
-    // It names who took over, and ends by itself.
-    first.log_line("was taken by");
-    assert_eq!(first.end().0, Some(1));
-    assert_eq!(get(&to_second, "a").await.as_deref(), Some("second"));
+    let (mut second, address) = stand_by(&cluster);
+    assert_eq!(http(&address, "/livez").0, 200);
+    let (status, body) = http(&address, "/readyz");
+    assert!(status == 503 && body.contains("another server leads this store"), "{status} {body}");
+    let refused = put(&connect(&address).await, "a", "too early").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "clients go to the other one: {refused}");
+    assert_eq!(put(&to_first, "a", "again").await.unwrap(), revision + 1, "the first one is not disturbed");
+
+    first.signal(Signal::KILL);
+    let killed = Instant::now();
+    second.greeting();
+    println!("took over {:?} after the kill", killed.elapsed());
+    let to_second = connect(&address).await;
+    assert_eq!(get(&to_second, "a").await.as_deref(), Some("again"));
+    assert_eq!(put(&to_second, "a", "second").await.unwrap(), revision + 2);
+    assert_eq!(watched(&to_second, "a", revision, 3).await, ["first", "again", "second"]);
+    assert_eq!(http(&address, "/readyz").0, 200);
+}
+
+// A client that is stuck would hold the server up: this one runs on a thread of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_to_stop_hands_over_without_the_lease() {
+    let cluster = Cluster::start();
+    let (first, to_first) = serve(&cluster).await;
+    put(&to_first, "a", "1").await.unwrap();
+    let (mut second, address) = stand_by(&cluster);
+    first.signal(Signal::TERM);
+    let asked = Instant::now();
+    second.greeting();
+    println!("took over {:?} after SIGTERM", asked.elapsed());
+    let (code, log) = first.end();
+    assert!(code == Some(0) && !log.contains("not given up"), "{log}");
+    assert_eq!(get(&connect(&address).await, "a").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn who_slept_through_its_lease_answers_nothing_that_others_have_changed() {
+    let cluster = Cluster::start();
+    let (first, to_first) = serve(&cluster).await;
+    put(&to_first, "a", "old").await.unwrap();
+    let (mut second, address) = stand_by(&cluster);
+    first.signal(Signal::STOP);
+    second.greeting();
+    let to_second = connect(&address).await;
+    put(&to_second, "a", "new").await.unwrap();
+
+    // They are sent after the new value was acknowledged, and wait in the sleeper's socket.
+    let request = || RangeRequest { key: b"a".to_vec().into(), ..RangeRequest::default() };
+    let mut clients: Vec<_> = (0..16).map(|_| KvClient::new(to_first.clone())).collect();
+    let reads = futures_util::future::join_all(clients.iter_mut().map(|client| client.range(request())));
+    let late_write = put(&to_first, "a", "too late");
+    let wake = async { first.signal(Signal::CONT) };
+    let (reads, late_write, ()) = tokio::join!(reads, late_write, wake);
+    for read in reads {
+        let refused = read.expect_err("it must not know the value");
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    }
+    assert_eq!(late_write.unwrap_err().code(), Code::Unavailable);
+    let (code, log) = first.end();
+    assert!(code == Some(1) && log.contains("was taken by"), "it ends by itself: {code:?} {log}");
+    assert_eq!(get(&to_second, "a").await.as_deref(), Some("new"));
 }
 
 #[tokio::test]

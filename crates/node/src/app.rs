@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use base::{Clock, Random, Shutdown, Supervisor, SystemClock, SystemRandom, TaskKind};
 use engine::Engine;
-use partition::{OpenFailure, Settings, Store};
+use partition::{LeaderLease, OpenFailure, Settings, Store};
 use prometheus_client::registry::Registry;
-use server::{Metrics, Server};
+use server::{Metrics, Server, while_waiting};
 use thiserror::Error;
 
 use crate::config::{Config, EngineKind, ListenUrl};
@@ -67,7 +67,7 @@ impl App {
         let metrics = Metrics::new(&mut registry);
         let supervisor = Supervisor::new(Shutdown::new());
         let engine = open_engine(config, &world, &metrics, &supervisor, &listeners).await?;
-        let store = match open_store(config, &world, &engine, &supervisor).await {
+        let store = match open_store(config, &world, &engine, &supervisor, &listeners).await {
             Ok(store) => store,
             Err(source) => {
                 engine.close().await;
@@ -134,11 +134,13 @@ fn place(config: &Config) -> String {
     }
 }
 
+/// Opens the store; where others can lead it, waits until nobody does, and says so to whoever asks meanwhile.
 async fn open_store(
     config: &Config,
     world: &World,
     engine: &Arc<dyn Engine>,
     supervisor: &Supervisor,
+    listeners: &[Listener],
 ) -> Result<Store, OpenFailure> {
     let world = partition::World {
         engine: engine.clone(),
@@ -149,9 +151,21 @@ async fn open_store(
     let settings = Settings {
         history_bytes_max: config.history_bytes_max,
         cache_bytes_max: config.cache_bytes_max,
+        leader_lease: leader_lease(config),
         ..Settings::new(config.key_space.clone())
     };
-    Store::open(world, settings).await
+    let is_shared = settings.leader_lease.is_some();
+    let opening = Store::open(world, settings);
+    if !is_shared {
+        return opening.await;
+    }
+    let sockets: Vec<_> = listeners.iter().map(|listener| &listener.socket).collect();
+    while_waiting(&sockets, "another server leads this store", opening).await
+}
+
+/// Only the embedded engine's directory, and memory, are one process's own.
+fn leader_lease(config: &Config) -> Option<LeaderLease> {
+    (config.engine == EngineKind::Tikv).then_some(LeaderLease { length: config.leader_lease })
 }
 
 fn server_config(config: &Config, cluster_id: u64, advertised: Vec<String>) -> server::Config {

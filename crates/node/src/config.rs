@@ -42,6 +42,8 @@ pub struct Config {
     pub engine: EngineKind,
     /// What the engine on TiKV needs to know; looked at with [`EngineKind::Tikv`] alone.
     pub tikv: TikvConfig,
+    /// How long a leader may be silent before another process takes over; looked at with [`EngineKind::Tikv`] alone.
+    pub leader_lease: Duration,
     /// The prefix of all records in the engine.
     pub key_space: KeySpace,
     /// Where to listen; at least one.

@@ -12,7 +12,7 @@ use thiserror::Error;
 /// How many heartbeats a lease has room for: one may be late or lost.
 const BEATS_PER_LEASE: u32 = 4;
 /// How often a candidate looks at the log during the silence that it waits for.
-const LOOKS_PER_LEASE: u32 = 10;
+const LOOKS_PER_LEASE: u32 = 20;
 
 /// How the processes that share an engine agree on who owns the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

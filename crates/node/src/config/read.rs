@@ -127,6 +127,7 @@ fn unset() -> Config {
         data_dir: PathBuf::new(),
         engine: EngineKind::Embedded,
         tikv: TikvConfig::default(),
+        leader_lease: Duration::ZERO,
         key_space: KeySpace::new("").expect("an empty prefix is allowed"),
         listen_client_urls: Vec::new(),
         advertise_client_urls: Vec::new(),

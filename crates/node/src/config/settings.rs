@@ -14,6 +14,8 @@ const TXN_OPS_MAX: usize = 65_536;
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// A list of a large cluster takes seconds, and has to be over in half of this.
 const TIKV_GC_LIFETIME_MIN: Duration = Duration::from_secs(60);
+/// A heartbeat is a commit, and four of them have to fit.
+const LEADER_LEASE_MIN: Duration = Duration::from_millis(500);
 /// Above it the bytes could not be addressed on every machine.
 const MEMORY_BYTES_MAX: u64 = 1 << 40;
 
@@ -125,8 +127,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         family: Family::Own,
         summary: "What holds the data: embedded (files in the data directory), tikv, memory",
         detail: "`embedded` keeps it in the data directory and answers a write once it is durable. `tikv` keeps it in a \
-                 TiKV cluster, and then one process at a time can serve a store: a second one takes it over, and the \
-                 first stops at its next write. `memory` keeps nothing beyond the process: for tests.",
+                 TiKV cluster, where several servers can be started for a store: one leads and serves, the others wait to \
+                 take over. `memory` keeps nothing beyond the process: for tests.",
         set: |config, value| values::choice(value, &ENGINES).map(|engine| config.engine = engine),
     },
     Setting {
@@ -190,6 +192,19 @@ pub(crate) static SETTINGS: &[Setting] = &[
                  where a TiDB uses the same cluster.",
         set: |config, value| {
             values::choice(value, &TIKV_GC).map(|advances| config.tikv.advances_gc = advances)
+        },
+    },
+    Setting {
+        name: "leader-lease",
+        value: "DURATION",
+        default: "2s",
+        family: Family::Own,
+        summary: "How long a leader on TiKV may be silent before another server takes over",
+        detail: "At least `500ms`, and the same for all servers of a store. Only used with `--engine tikv`, where one \
+                 server leads and the others wait. Shorter means a shorter gap after a crash; longer bears longer pauses \
+                 of the leader and of TiKV. A leader that is asked to stop hands over at once.",
+        set: |config, value| {
+            duration::at_least(value, LEADER_LEASE_MIN).map(|lease| config.leader_lease = lease)
         },
     },
     Setting {

@@ -117,6 +117,7 @@ fn every_setting_can_be_given_in_all_three_ways() {
         ("tikv-key-file", "/key"),
         ("tikv-gc-lifetime", "30m"),
         ("tikv-gc", "hold"),
+        ("leader-lease", "5s"),
         ("key-prefix", "/one/"),
         ("history-bytes", "1"),
         ("cache-bytes", "2"),

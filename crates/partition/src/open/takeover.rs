@@ -10,6 +10,7 @@ use engine::{Batch, BatchClass, CommitError};
 use layout::log::{Body, Epoch, Incarnation, LogRecord, PartitionId, Slot};
 use model::Revision;
 use tokio::sync::{mpsc, oneshot};
+use tracing::info;
 
 use super::{OpenFailure, Opening, World};
 use crate::error::ReadFailure;
@@ -78,7 +79,15 @@ impl Opening {
                         return Ok((slot, record));
                     }
                 }
-                _ => seen = Some((slot, now)),
+                _ => {
+                    if seen.is_none() {
+                        info!(
+                            term = record.epoch.0,
+                            "another process leads the store, or did until now: waiting"
+                        );
+                    }
+                    seen = Some((slot, now));
+                }
             }
             clock.sleep_until(clock.now() + lease.look()).await;
         }
