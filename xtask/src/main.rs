@@ -35,6 +35,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Search the model of the fleet's protocol: `cargo xtask protocol --help` says how
+    #[command(disable_help_flag = true)]
+    Protocol {
+        /// Arguments of the search
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Check the rules of the house: file sizes, leftovers, paths, links
     Tidy,
 }
@@ -66,20 +73,17 @@ fn main() -> ExitCode {
                 STEPS.iter().filter(|step| args.only.is_empty() || args.only.contains(step)).collect();
             report::run(&context, &chosen, args.keep_going)
         }
-        Command::Sim { args } => match steps::play(&context, &args) {
-            Ok(()) => true,
-            Err(problem) => {
-                println!("{problem}");
-                false
-            }
-        },
-        Command::Tidy => {
-            let result = tidy::run(&context);
-            if let Err(problems) = &result {
-                println!("{problems}");
-            }
-            result.is_ok()
-        }
+        Command::Sim { args } => is_told(steps::play(&context, &args)),
+        Command::Protocol { args } => is_told(steps::check_protocol(&context, &args)),
+        Command::Tidy => is_told(tidy::run(&context)),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether a command went well; what went wrong is printed.
+fn is_told(result: Result<(), String>) -> bool {
+    if let Err(problems) = &result {
+        println!("{problems}");
+    }
+    result.is_ok()
 }
