@@ -80,7 +80,10 @@ impl Core {
             };
             let mut next = seated.become_owner(Owner { phase, stock: 0, ..owner });
             next.clients.writes[number].fate = Fate::Taken;
-            steps.add(next, || format!("F{frontend} takes w{number} to P{}, asks for a revision", p + 1));
+            steps.add(next, || {
+                let how = if owner.stock == 0 { "asks for a revision" } else { "has a revision already" };
+                format!("F{frontend} takes w{number} to P{}, {how}", p + 1)
+            });
         }
     }
 
