@@ -20,6 +20,9 @@ const (
 	EtcdBin = "ETCD_BIN"
 	// EtcdctlBin names the environment variable that holds the path of the real `etcdctl` binary.
 	EtcdctlBin = "ETCDCTL_BIN"
+	// OrlopPlantedBin names the environment variable that holds the path of an `orlop` with bugs and faults that can be
+	// switched on.
+	OrlopPlantedBin = "ORLOP_PLANTED_BIN"
 )
 
 // Option changes how a store is started.
@@ -29,6 +32,7 @@ type options struct {
 	flags   []string
 	env     []string
 	dataDir string
+	binary  string
 }
 
 // Flags appends flags to the store's command line.
@@ -46,10 +50,21 @@ func DataDir(dir string) Option {
 	return func(o *options) { o.dataDir = dir }
 }
 
+// From makes the store run the binary that this environment variable names, instead of the usual one.
+func From(variable string) Option {
+	return func(o *options) { o.binary = variable }
+}
+
 // StartOrlop starts `orlop serve` and returns when it is ready to serve.
 func StartOrlop(t testing.TB, opts ...Option) *Store {
 	t.Helper()
-	o := collect(t, opts)
+	return start(t, NewOrlop(t, opts...))
+}
+
+// NewOrlop prepares `orlop serve` without starting it: for tests that meet a store before it is ready.
+func NewOrlop(t testing.TB, opts ...Option) *Store {
+	t.Helper()
+	o := collect(t, append([]Option{From(OrlopBin)}, opts...))
 	port := FreePort(t)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 	args := append([]string{
@@ -58,11 +73,11 @@ func StartOrlop(t testing.TB, opts ...Option) *Store {
 		"--listen-client-urls", url,
 		"--advertise-client-urls", url,
 	}, o.flags...)
-	return start(t, &Store{
+	return prepare(t, &Store{
 		Endpoint: url,
 		DataDir:  o.dataDir,
 		kind:     "orlop",
-		binary:   Binary(t, OrlopBin),
+		binary:   Binary(t, o.binary),
 		args:     args,
 		env:      o.env,
 		exitsOn:  exitsWithZero,
@@ -71,6 +86,12 @@ func StartOrlop(t testing.TB, opts ...Option) *Store {
 
 // StartEtcd starts a real etcd of one member and returns when it is ready to serve.
 func StartEtcd(t testing.TB, opts ...Option) *Store {
+	t.Helper()
+	return start(t, NewEtcd(t, opts...))
+}
+
+// NewEtcd prepares a real etcd of one member without starting it.
+func NewEtcd(t testing.TB, opts ...Option) *Store {
 	t.Helper()
 	o := collect(t, opts)
 	url := fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))
@@ -85,7 +106,7 @@ func StartEtcd(t testing.TB, opts ...Option) *Store {
 		"--initial-cluster", "reference=" + peer,
 		"--log-level", "warn",
 	}, o.flags...)
-	return start(t, &Store{
+	return prepare(t, &Store{
 		Endpoint: url,
 		DataDir:  o.dataDir,
 		kind:     "etcd",

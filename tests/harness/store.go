@@ -23,6 +23,9 @@ const (
 	logTailBytes = 8 << 10
 )
 
+// Without connections that stay: each process is another server.
+var readyClient = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
 type exitRule int
 
 const (
@@ -80,6 +83,11 @@ func (s *Store) Signal(signal os.Signal) {
 	s.signal(signal)
 }
 
+// TrySignal sends a signal to a process that may have ended by itself: then the error is os.ErrProcessDone.
+func (s *Store) TrySignal(signal os.Signal) error {
+	return s.cmd.Process.Signal(signal)
+}
+
 // Restart starts the process again on the same port and data directory and returns when it is ready. A process that
 // still runs is stopped first.
 func (s *Store) Restart() {
@@ -100,11 +108,38 @@ func (s *Store) TryRestart() *Result {
 	if _, err := os.Stat(s.logPath); err == nil {
 		from = len(s.Log())
 	}
-	s.spawn()
+	s.Spawn()
 	if s.awaitReady() {
 		return nil
 	}
 	return &Result{ExitCode: s.cmd.ProcessState.ExitCode(), Stderr: s.Log()[from:]}
+}
+
+// Exited is closed when the process that was started last is gone.
+func (s *Store) Exited() <-chan struct{} {
+	return s.exited
+}
+
+// AwaitExit waits until the process is gone and returns its exit code, -1 after a signal.
+func (s *Store) AwaitExit() int {
+	s.t.Helper()
+	s.awaitExit(stopDeadline)
+	return s.cmd.ProcessState.ExitCode()
+}
+
+// IsReady asks the process once whether it serves.
+func (s *Store) IsReady() bool {
+	response, err := readyClient.Get(s.Endpoint + "/readyz")
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// Running says whether the process has not ended yet.
+func (s *Store) Running() bool {
+	return s.running()
 }
 
 // Log returns everything that the store has written to its standard output and error so far.
@@ -117,18 +152,24 @@ func (s *Store) Log() string {
 	return string(text)
 }
 
-func start(t testing.TB, s *Store) *Store {
+func prepare(t testing.TB, s *Store) *Store {
 	t.Helper()
 	s.t = t
 	s.logPath = filepath.Join(t.TempDir(), s.kind+".log")
 	t.Cleanup(s.cleanUp)
+	return s
+}
+
+func start(t testing.TB, s *Store) *Store {
+	t.Helper()
 	if end := s.TryRestart(); end != nil {
 		t.Fatalf("%s ended before it was ready: exit code %d", s.kind, end.ExitCode)
 	}
 	return s
 }
 
-func (s *Store) spawn() {
+// Spawn starts the process, which must not run, and does not wait for it to be ready.
+func (s *Store) Spawn() {
 	s.t.Helper()
 	log, err := os.OpenFile(s.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {

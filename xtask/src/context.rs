@@ -29,6 +29,11 @@ impl Context {
         self.target.join("release").join("orlop")
     }
 
+    /// The product with bugs and faults that can be switched on, for suites that need them.
+    pub(crate) fn planted(&self) -> PathBuf {
+        self.target.join("planted").join("orlop")
+    }
+
     /// A program built from a Go module, for tests.
     pub(crate) fn tool(&self, name: &str) -> PathBuf {
         self.target.join("tools").join(name)

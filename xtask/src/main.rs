@@ -1,10 +1,11 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! `test` is the one command that decides whether a change is good; CI runs it and nothing else. It needs Rust, Go and a
-//! C compiler, and nothing that has to be running. It depends on no crate of the product.
+//! `test` is the one command that decides whether a change is good; CI runs it and nothing else. It needs Rust, Go, a
+//! C and a C++ compiler, and nothing that has to be running. It depends on no crate of the product.
 #![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
 
 mod context;
+mod fuzz;
 mod report;
 mod steps;
 mod tidy;
@@ -42,6 +43,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Look for inputs that break what parses bytes from outside or from disk, or replay one
+    Fuzz(fuzz::FuzzArgs),
     /// Check the rules of the house: file sizes, leftovers, paths, links
     Tidy,
 }
@@ -73,15 +76,16 @@ fn main() -> ExitCode {
                 STEPS.iter().filter(|step| args.only.is_empty() || args.only.contains(step)).collect();
             report::run(&context, &chosen, args.keep_going)
         }
-        Command::Sim { args } => is_told(steps::play(&context, &args)),
-        Command::Protocol { args } => is_told(steps::check_protocol(&context, &args)),
-        Command::Tidy => is_told(tidy::run(&context)),
+        Command::Sim { args } => told(steps::play(&context, &args)),
+        Command::Protocol { args } => told(steps::check_protocol(&context, &args)),
+        Command::Fuzz(args) => told(fuzz::command(&context, &args)),
+        Command::Tidy => told(tidy::run(&context)),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Whether a command went well; what went wrong is printed.
-fn is_told(result: Result<(), String>) -> bool {
+/// Prints what is wrong, and whether nothing was.
+fn told(result: Result<(), String>) -> bool {
     if let Err(problems) = &result {
         println!("{problems}");
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::context::{Context, output, run};
-use crate::{tidy, tools};
+use crate::{fuzz, tidy, tools};
 
 /// One step: a name for `--only`, what it does, and the doing.
 pub(crate) struct Step {
@@ -29,6 +29,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "clippy", about: "clippy has nothing to say about any target", run: clippy },
     Step { name: "unit", about: "unit, property and contract tests of every crate", run: unit },
     Step { name: "doc", about: "the documentation builds, no link in it is broken", run: doc },
+    Step { name: "fuzz", about: "nothing is found in what parses bytes, in a minute", run: fuzz::step },
     Step { name: "build", about: "build the release binary that the suites run against", run: build },
     Step { name: "sim", about: "fresh seeds of the simulation", run: sim },
     Step {
@@ -36,10 +37,13 @@ pub(crate) const STEPS: &[Step] = &[
         about: "the model of the fleet's protocol, and what each rule is for",
         run: protocol,
     },
+    Step { name: "planted", about: "build a binary with bugs that can be switched on", run: planted },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
-    Step { name: "etcd", about: "etcd's contract, etcdctl and bad input", run: etcd },
+    Step { name: "etcd", about: "etcd's contract, etcdctl, what others got wrong", run: etcd },
+    Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
+    Step { name: "power", about: "power cuts under the running binary", run: power },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
 ];
@@ -80,7 +84,8 @@ const SIM_KILLS: &str = "3000";
 
 fn sim(context: &Context) -> Result<(), String> {
     play(context, ["--seeds", SIM_SEEDS].map(String::from).as_slice())?;
-    play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())
+    play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())?;
+    play(context, ["--find-planted", "--seeds", SIM_SEEDS].map(String::from).as_slice())
 }
 
 /// Runs the simulation with these arguments.
@@ -100,6 +105,23 @@ pub(crate) fn check_protocol(context: &Context, args: &[String]) -> Result<(), S
 fn run_of_sim(context: &Context, program: &str, args: &[String]) -> Result<(), String> {
     let cargo = ["run", "--quiet", "--release", "--locked", "--package", "sim", "--bin", program, "--"];
     run(context.cargo(&cargo).args(args))
+}
+
+/// In the same target directory, as most of what it needs is there; so the release binary has to be put back.
+fn planted(context: &Context) -> Result<(), String> {
+    let args = ["build", "--release", "--package", "orlop", "--features", "planted", "--locked"];
+    run(&mut context.cargo(&args))?;
+    let planted = context.planted();
+    let copy = || {
+        planted.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        // Not over a binary that may be running.
+        let new = planted.with_extension("new");
+        std::fs::copy(context.orlop(), &new)?;
+        std::fs::rename(&new, &planted)
+    };
+    let copied = copy().map_err(|error| format!("copying to {}: {error}", planted.display()));
+    build(context)?;
+    copied
 }
 
 fn golint(context: &Context) -> Result<(), String> {
@@ -136,6 +158,27 @@ fn etcd(context: &Context) -> Result<(), String> {
     suite(context, "tests/etcd", &binaries)
 }
 
+fn power(context: &Context) -> Result<(), String> {
+    suite(context, "tests/power", &planted_too(context)?)
+}
+
+fn robustness(context: &Context) -> Result<(), String> {
+    let mut environment = planted_too(context)?;
+    environment.push(("ORLOP_TARGET_DIR", context.target.clone()));
+    suite(context, "tests/robustness", &environment)
+}
+
+/// The programs, and the one with bugs that can be switched on.
+fn planted_too(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
+    let planted = context.planted();
+    if !planted.is_file() {
+        return Err(format!("{} does not exist: run the step planted first", planted.display()));
+    }
+    let mut programs = binaries(context)?;
+    programs.push(("ORLOP_PLANTED_BIN", planted));
+    Ok(programs)
+}
+
 fn kube(context: &Context) -> Result<(), String> {
     let mut environment = binaries(context)?;
     environment.push(("ORLOP_TARGET_DIR", context.target.clone()));
@@ -155,12 +198,10 @@ fn binaries(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
         ("ETCD_BIN", context.tool("etcd")),
         ("ETCDCTL_BIN", context.tool("etcdctl")),
     ];
-    match binaries.iter().find(|(_, path)| !path.is_file()) {
-        Some((_, path)) => {
-            Err(format!("{} does not exist: run the steps build and reference first", path.display()))
-        }
-        None => Ok(binaries),
+    if let Some((_, path)) = binaries.iter().find(|(_, path)| !path.is_file()) {
+        return Err(format!("{} does not exist: run the steps build and reference first", path.display()));
     }
+    Ok(binaries)
 }
 
 /// Runs all tests of a Go module, always anew: what they test is not in Go's cache.

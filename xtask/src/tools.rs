@@ -1,9 +1,11 @@
 //! The tools that the checks need, looked for before anything is built. What is missing is a failure, with the way to
 //! get it, never a reason to skip.
 
+use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::Command;
 
-use crate::context::{Context, output};
+use crate::context::{Context, output, run as run_command};
 
 /// The oldest Go that builds the modules under `tests`.
 const GO_MIN: (u32, u32) = (1, 26);
@@ -13,6 +15,8 @@ pub(crate) fn run(context: &Context) -> Result<(), String> {
     let checks = [
         go_is_recent(&output(Command::new("go").arg("version").current_dir(&context.root))),
         available("cc", "a C compiler and linker", "install gcc or clang from your system's packages"),
+        fuse(),
+        cpp_compiler(),
         component(context, "fmt", "rustfmt"),
         component(context, "clippy", "clippy"),
     ];
@@ -24,6 +28,33 @@ fn available(program: &str, what: &str, how: &str) -> Result<(), String> {
     output(Command::new(program).arg("--version"))
         .map(drop)
         .map_err(|error| format!("{what} is needed, and `{program}` cannot be run: {how} ({error})"))
+}
+
+/// The suite that cuts the power mounts a file system of its own.
+fn fuse() -> Result<(), String> {
+    const DEVICE: &str = "/dev/fuse";
+    OpenOptions::new().read(true).write(true).open(DEVICE).map(drop).map_err(|error| {
+        format!("FUSE is needed, and {DEVICE} cannot be opened: run `modprobe fuse`, as a user who may use it ({error})")
+    })
+}
+
+/// libFuzzer is written in C++. Where it can be had for the asking, it is installed.
+fn cpp_compiler() -> Result<(), String> {
+    let how = "install g++ or clang from your system's packages, on Debian with `apt-get install g++`";
+    let found = || available("c++", "a C++ compiler (for the fuzzer)", how);
+    let is_debian_root = Path::new("/etc/debian_version").exists()
+        && output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if found().is_ok() || !is_debian_root {
+        return found();
+    }
+    println!("there is no C++ compiler: installing g++");
+    let apt_get = |args: &[&str]| {
+        run_command(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    apt_get(&["update"])
+        .and_then(|()| apt_get(&["install", "--yes", "--no-install-recommends", "g++"]))
+        .map_err(|error| format!("{error}: {how}"))?;
+    found()
 }
 
 fn component(context: &Context, subcommand: &str, name: &str) -> Result<(), String> {

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     match config::read(&config::Process) {
         Ok(Command::Serve(config)) => serve(&config),
         Ok(Command::Print(text)) => console::print(&text),
+        Ok(Command::Operate(command)) => node::operate(&command),
         Err(problems) => console::refuse(&problems),
     }
 }

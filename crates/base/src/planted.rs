@@ -13,6 +13,18 @@ pub enum PlantedBug {
     ProgressBeforeEvent,
     /// The owner of a partition leaves a slot of its log empty now and then.
     SkippedSlot,
+    /// An owner answers what only looked without making sure that it still is the owner.
+    UnprovedAnswer,
+    /// A candidate takes over without waiting for silence.
+    ImpatientCandidate,
+    /// A lease runs from when its heartbeat was known to be durable, not from when it was begun.
+    LeaseFromTheEnd,
+    /// A takeover of user keys does not look at the epoch before it.
+    EpochIgnored,
+    /// A batch whose slot is still empty is called failed, and its slot is left to it.
+    NoFiller,
+    /// Reclaiming goes through the compacted revision instead of ending below it.
+    ReclaimsTooMuch,
 }
 
 /// Whether the bug is to happen here: the test of this thread has planted it, or, with the feature

@@ -155,10 +155,15 @@ impl Supervisor {
         self.failure.lock().clone()
     }
 
+    /// Waits until every task has ended.
+    pub async fn all_ended(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
     /// Waits until every task has ended, at most `grace`. `false` when some had not.
     pub async fn drain(&self, grace: Duration) -> bool {
-        self.tracker.close();
-        tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
+        tokio::time::timeout(grace, self.all_ended()).await.is_ok()
     }
 }
 

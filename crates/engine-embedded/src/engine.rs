@@ -1,23 +1,22 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use engine::{Batch, CommitError, Engine, KeySpan, ReadError, Snapshot, Usage};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::error::OpenError;
 use crate::fs::{Fs, RealFs};
 use crate::log::{Log, LogParts};
-use crate::queue::{Commit, Queue, Request, batch_bytes};
+use crate::queue::{Commit, Request, batch_bytes};
 use crate::recover::{lock, recover};
-use crate::shared::{Counters, Shared, Stats};
+use crate::shared::{Shared, Stats};
 use crate::snapshot::EmbeddedSnapshot;
 use crate::state::State;
-use crate::upkeep::{Signals, Upkeep};
+use crate::upkeep::Upkeep;
 use crate::writer::Writer;
 
 /// The split points that are given at most, whatever is asked for: each is worth a scan of its own.
@@ -65,16 +64,7 @@ impl EmbeddedEngine {
             recovered.next_seq,
         );
         let state = State::new(recovered.index, recovered.segments, recovered.next_seq - 1);
-        let shared = Arc::new(Shared {
-            queue: Queue::new(config.queue_bytes_max),
-            fs,
-            state: RwLock::new(state),
-            signals: Signals::default(),
-            spare: Mutex::new(None),
-            reserve_ready: AtomicBool::new(recovered.reserve_ready),
-            counters: Counters::default(),
-            config,
-        });
+        let shared = Arc::new(Shared::new(config, fs, state, recovered.reserve_ready));
         shared.signals.check();
         let thread =
             |name: &str, work: Box<dyn FnOnce() + Send>| {

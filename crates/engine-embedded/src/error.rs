@@ -16,6 +16,12 @@ pub enum OpenError {
         /// The process that has it, when it could be learnt.
         pid: Option<u32>,
     },
+    /// There is nothing to read.
+    #[error("{} holds no data of Orlop; is it the directory that --data-dir of the server names?", .dir.display())]
+    Absent {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The directory was written by a later version of this software.
     #[error("the data directory {} has format version {found}, this program reads up to {supported}; \
         use the program version that wrote it, or a later one", .dir.display())]

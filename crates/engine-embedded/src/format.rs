@@ -15,6 +15,9 @@ pub(crate) const DELETION_VALUE_LEN: usize = 8;
 /// The largest body of a frame, so that every position in a segment fits 32 bits.
 pub(crate) const BODY_LEN_MAX: usize = 1 << 30;
 
+/// No store gets to frames with a higher number: one that has it was not written here, and nothing could follow it.
+pub(crate) const SEQ_MAX: u64 = 1 << 62;
+
 const SEGMENT_MAGIC: &[u8; 8] = b"ORLOPSEG";
 pub(crate) const FRAME_MAGIC: &[u8; 4] = b"\xf5OrF";
 
@@ -112,11 +115,11 @@ impl SegmentHeader {
         if u32_at(bytes, 8) != FORMAT_VERSION {
             return Err(Damage("the segment has another format version than its directory"));
         }
-        Ok(SegmentHeader {
-            segment: u32_at(bytes, 12),
-            salt: u32_at(bytes, 16),
-            first_seq: u64_at(bytes, 20),
-        })
+        let first_seq = u64_at(bytes, 20);
+        if first_seq > SEQ_MAX {
+            return Err(Damage("the segment begins with a number that no store gets to"));
+        }
+        Ok(SegmentHeader { segment: u32_at(bytes, 12), salt: u32_at(bytes, 16), first_seq })
     }
 }
 
@@ -137,6 +140,10 @@ impl FrameHeader {
         if u32_at(bytes, 8) != segment.segment {
             return Err(Damage("a frame belongs to another segment"));
         }
+        let seq = u64_at(bytes, 16);
+        if seq > SEQ_MAX {
+            return Err(Damage("a frame has a number that no store gets to"));
+        }
         let kind = match bytes[4] {
             1 => FrameKind::Batch,
             2 => FrameKind::Relocation,
@@ -149,7 +156,7 @@ impl FrameHeader {
         Ok(FrameHeader {
             kind,
             count: u32_at(bytes, 12),
-            seq: u64_at(bytes, 16),
+            seq,
             durable_end: u64_at(bytes, 24),
             body_len: u32_at(bytes, 32),
             body_crc: u32_at(bytes, 36),
@@ -297,4 +304,27 @@ pub(crate) fn hint_name(segment: u32) -> String {
 pub(crate) fn parse_name(name: &str, extension: &str) -> Option<u32> {
     let (number, found) = name.split_once('.')?;
     (found == extension && number.len() == 10).then(|| number.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_no_store_gets_to_is_damage_although_its_checksum_is_right() {
+        let mut header = SegmentHeader { segment: 1, salt: 5, first_seq: SEQ_MAX };
+        assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+        let frame = |seq| {
+            let mut bytes = Vec::new();
+            let place = FramePlace { segment: 1, salt: 5, seq, durable_end: 0 };
+            FrameWriter::begin(&mut bytes).end(FrameKind::Mark, place);
+            FrameHeader::decode(bytes.as_slice().try_into().unwrap(), &header).map(|frame| frame.seq)
+        };
+        assert_eq!(frame(SEQ_MAX), Ok(SEQ_MAX));
+        for number in [SEQ_MAX + 1, u64::MAX] {
+            assert!(frame(number).unwrap_err().0.contains("no store gets to"));
+        }
+        header.first_seq = u64::MAX;
+        assert!(SegmentHeader::decode(&header.encode()).unwrap_err().0.contains("no store gets to"));
+    }
 }

@@ -1,14 +1,17 @@
 //! The few file operations that the engine needs, behind a trait, so that tests can fill the disk, fail an
 //! fsync or cut the power.
 
+mod frozen;
 mod real;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "fuzzing needs the files, tests the faults too"))]
 pub(crate) mod sim;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use frozen::FrozenFs;
 pub(crate) use real::RealFs;
 
 /// One data directory. Names are plain file names in it.

@@ -94,6 +94,12 @@ pub(crate) fn for_each_record<'a>(
     for _ in 0..frame.header.count {
         let position = frame.body_start + at as u64;
         match (Record::decode(&body[at..]), u32::try_from(position)) {
+            (Ok((record, _)), _) if record.seq > frame.header.seq => {
+                return Err(WalkError::Bad {
+                    offset: position,
+                    reason: "a record was committed later than its frame was written",
+                });
+            }
             (Ok((record, len)), Ok(offset)) => {
                 each(record, offset);
                 at += len;

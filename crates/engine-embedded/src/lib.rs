@@ -10,7 +10,8 @@
 //!   number; and only the newest version is ever copied;
 //! - as long as a segment holds an older version of a deleted record, the deletion is kept;
 //! - a segment is complete and durable before the first frame of the next one is written;
-//! - after a failed fsync nothing is written any more: the engine answers `Closed` until it is opened again;
+//! - after a failed fsync nothing is written any more: the engine answers `Closed` until it is opened again, and then
+//!   what no later frame says to be durable is written again before it is shown;
 //! - bytes that do not match their checksum are an error that names file and position, never skipped, except for
 //!   the remains of a write behind everything that was ever known to be durable: those are cut off when the
 //!   directory is opened.
@@ -23,11 +24,14 @@ mod engine;
 mod error;
 mod format;
 mod fs;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hint;
 mod index;
 mod log;
 mod queue;
 mod read;
+mod read_only;
 mod recover;
 mod shared;
 mod snapshot;
@@ -41,4 +45,5 @@ mod writer;
 pub use config::{Config, Observer};
 pub use engine::EmbeddedEngine;
 pub use error::OpenError;
+pub use read_only::ReadOnlyEngine;
 pub use shared::Stats;

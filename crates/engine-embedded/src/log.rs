@@ -233,14 +233,14 @@ impl Log {
 
     /// Makes `spare` the active segment; the one before must be sealed. `segments` are those that exist.
     pub(crate) fn begin_segment(&mut self, spare: Spare, segments: &[u32]) -> Result<(), Failure> {
+        let Some(segment) = self.active.header.segment.checked_add(1) else {
+            let text = "there is no number left for another segment file".to_owned();
+            return Err(Failure::Refused(CommitError::Unavailable(text)));
+        };
         let active = begin_segment(
             self.fs.as_ref(),
             spare,
-            SegmentHeader {
-                segment: self.active.header.segment + 1,
-                salt: self.random.next_u64() as u32,
-                first_seq: self.next_seq,
-            },
+            SegmentHeader { segment, salt: self.random.next_u64() as u32, first_seq: self.next_seq },
             segments,
         )?;
         self.active = active;

@@ -19,7 +19,7 @@ use crate::log::{
 };
 use crate::state::Segment;
 use merge::{Run, RunSource};
-use reader::Reader;
+use reader::{Reader, Sealed};
 
 const FORMAT_NAME: &str = "FORMAT";
 const FORMAT_TEXT: &str = "orlop embedded engine, format version ";
@@ -75,12 +75,25 @@ pub(crate) fn recover(fs: &dyn Fs, config: &Config) -> Result<Recovered, OpenErr
     reader.remove_retired(&found, &names, last, &scanned)?;
     let mut segments = BTreeMap::new();
     let mut runs = Vec::new();
-    let others = scanned.manifest.iter().filter(|id| !scanned.retired.contains(id));
-    for &id in others {
-        let (segment, run) = reader.sealed_segment(id)?;
+    let others: BTreeSet<u32> =
+        scanned.manifest.iter().filter(|id| !scanned.retired.contains(id)).copied().collect();
+    if others.last().is_some_and(|&id| id >= last) {
+        return Err(corrupt(fs, &segment_name(last), 0, "its manifest names a segment that is not older"));
+    }
+    // Whether these are the segments of one log: a file that was put back from elsewhere need not fit.
+    let mut last_seq = 0;
+    let follows = |id, first_seq, last_seq| match first_seq > last_seq {
+        true => Ok(()),
+        false => Err(corrupt(fs, &segment_name(id), 0, "it does not follow the segment before it")),
+    };
+    for id in others {
+        let Sealed { segment, run, header, last_seq: its_last } = reader.sealed_segment(id)?;
+        follows(id, header.first_seq, last_seq)?;
+        last_seq = its_last;
         segments.insert(id, segment);
         runs.push(run);
     }
+    follows(last, active.header.first_seq, last_seq)?;
     let mut segment = Segment::new(active.file.clone());
     (segment.len, segment.sealed) = (active.end, active.sealed);
     segments.insert(last, segment);
@@ -94,6 +107,11 @@ pub(crate) fn recover(fs: &dyn Fs, config: &Config) -> Result<Recovered, OpenErr
 fn is_temporary(name: &str) -> bool {
     let ours = [SPARE_PREFIX, FORMAT_NAME, HINT_PREFIX];
     name.ends_with(TEMPORARY_SUFFIX) && ours.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether the directory is one of ours, as far as its names say.
+pub(crate) fn is_ours(fs: &dyn Fs) -> bool {
+    fs.open(FORMAT_NAME).is_ok()
 }
 
 /// Whether the directory has our format; an error if it has one that we cannot read.

@@ -81,6 +81,20 @@ impl Counters {
 }
 
 impl Shared {
+    /// What a directory that was just read has in memory, before anything runs on it.
+    pub(crate) fn new(config: Config, fs: Arc<dyn Fs>, state: State, reserve_ready: bool) -> Shared {
+        Shared {
+            queue: Queue::new(config.queue_bytes_max),
+            fs,
+            state: RwLock::new(state),
+            signals: Signals::default(),
+            spare: Mutex::new(None),
+            reserve_ready: AtomicBool::new(reserve_ready),
+            counters: Counters::default(),
+            config,
+        }
+    }
+
     /// Whether new data may be written: the reserve must be there before the disk is filled further.
     pub(crate) fn takes_new_data(&self) -> bool {
         self.config.reserve_bytes == 0 || self.reserve_ready.load(Ordering::Acquire)

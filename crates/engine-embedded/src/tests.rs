@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod model;
 mod power;
+mod read_only;
 
 use std::sync::Arc;
 

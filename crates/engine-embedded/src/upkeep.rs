@@ -102,7 +102,8 @@ impl Upkeep {
     /// Prepares the file of the next segment, so that no commit waits for it.
     fn spare(&self) {
         let mut spare = self.shared.spare.lock();
-        if spare.is_some() {
+        // On a disk that was full the first space is the reserve's: beside a spare there may never be enough for it.
+        if spare.is_some() || !self.shared.takes_new_data() {
             return;
         }
         let config = &self.shared.config;

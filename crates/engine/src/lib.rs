@@ -18,6 +18,8 @@ pub mod fault;
 mod memory;
 mod seed;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -41,6 +43,14 @@ pub trait Engine: Send + Sync + 'static {
 
     /// At most `pieces - 1` keys that cut the range into parts of about equal size: hints for parallel scans.
     async fn split_points(&self, range: KeySpan, pieces: usize) -> Result<Vec<Bytes>, ReadError>;
+
+    /// The time by the clock that all processes on this engine share: it never goes back, and whoever asks later, in any
+    /// process, is not told less. Leases among processes go by it, so that no machine's clock is trusted.
+    ///
+    /// An engine that one process has for itself needs none and answers `Unavailable`.
+    async fn time(&self) -> Result<Duration, ReadError> {
+        Err(ReadError::Unavailable("this engine has no clock that processes share".to_owned()))
+    }
 
     /// What the engine occupies now. Cheap: no I/O.
     fn usage(&self) -> Usage;

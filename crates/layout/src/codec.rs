@@ -81,7 +81,12 @@ impl Reader {
             }
             number |= bits << shift;
             if byte & 0x80 == 0 {
-                return Ok(number);
+                // One number has one encoding: what is read is what was written, byte by byte.
+                return if byte == 0 && shift > 0 {
+                    Err("a number is not as short as it can be")
+                } else {
+                    Ok(number)
+                };
             }
         }
         Err("a number is too long")
@@ -127,6 +132,16 @@ mod tests {
             let mut reader = Reader::new(bytes.freeze());
             prop_assert_eq!(reader.varint(), Ok(number));
             prop_assert_eq!(reader.end(), Ok(()));
+        }
+
+        #[test]
+        fn a_varint_that_is_longer_than_needed_is_refused(number in 0..1u64 << 56) {
+            let mut bytes = BytesMut::new();
+            put_varint(&mut bytes, number);
+            let last = bytes.len() - 1;
+            bytes[last] |= 0x80;
+            bytes.put_u8(0);
+            prop_assert!(Reader::new(bytes.freeze()).varint().is_err());
         }
 
         #[test]

@@ -45,6 +45,12 @@ impl KeySpace {
         Ok(KeySpace { prefix: Bytes::copy_from_slice(prefix.as_bytes()) })
     }
 
+    /// The prefix that it was made with.
+    pub fn prefix(&self) -> &str {
+        // It is ASCII, as it was checked to be.
+        std::str::from_utf8(&self.prefix).unwrap_or_default()
+    }
+
     /// A key of `kind` with room for `length` bytes behind it.
     pub(crate) fn key(&self, kind: Kind, length: usize) -> BytesMut {
         let mut key = BytesMut::with_capacity(self.prefix.len() + 1 + length);

@@ -56,6 +56,8 @@ pub struct LogRecord {
 pub enum Body {
     /// The owner took the partition over.
     Takeover,
+    /// The owner has given the partition up: whoever sees this as the newest slot may take over at once.
+    Released,
     /// Nothing: the slot was filled so that a batch whose outcome was unclear can never take it.
     Filler,
     /// User transactions changed keys; in the order of their revisions.
@@ -86,6 +88,7 @@ const TAKEOVER: u8 = 1;
 const FILLER: u8 = 2;
 const CHANGES: u8 = 3;
 const SYSTEM: u8 = 4;
+const RELEASED: u8 = 5;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const LEASE_GRANTED: u8 = 1;
@@ -136,6 +139,7 @@ impl KeySpace {
         match &record.body {
             Body::Takeover => value.put_u8(TAKEOVER),
             Body::Filler => value.put_u8(FILLER),
+            Body::Released => value.put_u8(RELEASED),
             Body::Changes(changes) => put_changes(&mut value, changes),
             Body::System(changes) => put_system(&mut value, changes),
         }
@@ -157,6 +161,7 @@ impl KeySpace {
                 body: match reader.u8()? {
                     TAKEOVER => Body::Takeover,
                     FILLER => Body::Filler,
+                    RELEASED => Body::Released,
                     CHANGES => Body::Changes(take_changes(&mut reader)?),
                     SYSTEM => Body::System(take_system(&mut reader)?),
                     _ => return Err("it holds something unknown"),
@@ -176,7 +181,7 @@ fn damaged(record_key: &[u8], reason: &'static str) -> Damaged {
 impl Body {
     fn len_hint(&self) -> usize {
         match self {
-            Body::Takeover | Body::Filler => 1,
+            Body::Takeover | Body::Released | Body::Filler => 1,
             Body::Changes(changes) => changes.iter().map(|change| change.key.as_slice().len() + 32).sum(),
             Body::System(changes) => changes.len() * 20,
         }
@@ -299,6 +304,7 @@ mod tests {
         let body = prop_oneof![
             Just(Body::Takeover),
             Just(Body::Filler),
+            Just(Body::Released),
             proptest::collection::vec(any_change(), 0..5).prop_map(Body::Changes),
             proptest::collection::vec(any_system_change(), 0..5).prop_map(Body::System),
         ];

@@ -95,7 +95,11 @@ impl KeySpace {
                 Some((&LEASE, id)) => {
                     let id = <[u8; 8]>::try_from(id).map_err(|_| "its key has no lease id")?;
                     let ttl_secs = reader.positive()?;
-                    let revoking = reader.u8()? != 0;
+                    let revoking = match reader.u8()? {
+                        0 => false,
+                        1 => true,
+                        _ => return Err("its state is unknown"),
+                    };
                     SystemRecord::Lease(LeaseId(i64::from_be_bytes(id)), LeaseRecord { ttl_secs, revoking })
                 }
                 Some((&ALARM, &[number])) => {
@@ -128,6 +132,14 @@ mod tests {
             let value = space.encode_lease(&key, record);
             prop_assert_eq!(space.decode_system(&key, &value), Ok(SystemRecord::Lease(LeaseId(id), record)));
         }
+    }
+
+    #[test]
+    fn a_state_that_nobody_writes_is_refused() {
+        let space = KeySpace::new("p").unwrap();
+        let key = space.lease_key(LeaseId(7));
+        let value = seal(space.sealed_part(&key), BytesMut::from([ENCODING, 60, 9].as_slice()));
+        assert_eq!(space.decode_system(&key, &value).unwrap_err().reason, "its state is unknown");
     }
 
     #[test]

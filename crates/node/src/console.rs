@@ -41,6 +41,12 @@ pub fn greet(config: &Config, app: &App) {
     }
 }
 
+/// Says why a command could not do what it was asked for.
+pub(crate) fn complain(reason: &dyn Display) -> ExitCode {
+    say(reason);
+    ExitCode::FAILURE
+}
+
 /// Says why the process ends with a failure.
 pub fn fail(log: LogConfig, reason: &dyn Display) -> ExitCode {
     match log.format {

@@ -26,6 +26,10 @@ pub enum EngineError {
     /// The directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The faults that a suite asks for cannot be read.
+    #[cfg(feature = "planted")]
+    #[error("{0}")]
+    Faults(String),
     /// Opening broke off.
     #[error("opening the data directory {} broke off: {reason}", .dir.display())]
     BrokenOff {
@@ -51,7 +55,11 @@ pub(crate) async fn open_engine(
                 observer: Some(Arc::new(EngineObserver::new(metrics.clone()))),
                 ..engine_embedded::Config::new(&config.data_dir)
             };
-            open_embedded(settings).await
+            let engine = open_embedded(settings).await?;
+            #[cfg(feature = "planted")]
+            let engine =
+                crate::engine_faults::wrap(engine, world.clock.clone()).map_err(EngineError::Faults)?;
+            Ok(engine)
         }
     }
 }

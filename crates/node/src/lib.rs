@@ -12,9 +12,12 @@
 //! [`STOP_TIME_MAX`].
 
 mod app;
+mod commands;
 pub mod config;
 pub mod console;
 mod data_dir;
+#[cfg(feature = "planted")]
+mod engine_faults;
 mod engines;
 mod greeting;
 mod limits;
@@ -27,6 +30,7 @@ mod running;
 mod signals;
 
 pub use app::{App, StartError, World};
+pub use commands::{LogArguments, OperatorCommand, operate};
 pub use config::Config;
 pub use engines::EngineError;
 pub use limits::raise_open_files;

@@ -37,7 +37,7 @@ fn config(flags: &[&str]) -> Config {
     let arguments = [port].iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
     match read(&Arguments(arguments)).unwrap() {
         Command::Serve(config) => *config,
-        Command::Print(text) => panic!("{text}"),
+        other => panic!("{other:?}"),
     }
 }
 

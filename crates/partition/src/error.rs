@@ -3,6 +3,8 @@ use layout::Damaged;
 use model::Revision;
 use thiserror::Error;
 
+use crate::leadership::NotConfirmed;
+
 /// Why a read gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadFailure {
@@ -29,6 +31,15 @@ impl From<ReadError> for ReadFailure {
             ReadError::Unavailable(_) => ReadFailure::Unavailable(error.to_string()),
             ReadError::Corrupt(_) => ReadFailure::Corrupt(error.to_string()),
             ReadError::Closed(_) => ReadFailure::Closed(error.to_string()),
+        }
+    }
+}
+
+impl From<NotConfirmed> for ReadFailure {
+    fn from(error: NotConfirmed) -> ReadFailure {
+        match error {
+            NotConfirmed::Lapsed => ReadFailure::Unavailable(error.to_string()),
+            NotConfirmed::Clock(error) => error.into(),
         }
     }
 }

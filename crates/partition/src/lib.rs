@@ -18,6 +18,8 @@ mod evaluate;
 mod events;
 mod history;
 mod index;
+mod leadership;
+mod log_reader;
 mod log_writer;
 mod open;
 mod outcome;
@@ -33,6 +35,8 @@ mod values;
 
 pub use error::{ReadFailure, SystemFailure, TxnFailure};
 pub use events::EventsPage;
+pub use leadership::{LeaderLease, NotConfirmed};
+pub use log_reader::{Content, LogFailure, LogHead, LogItem, LogPage, LogReader};
 pub use open::{OpenFailure, Settings, Store, World};
 pub use outcome::{BranchOutcome, OpOutcome, RangeOutcome, TxnOutcome};
 pub use partition::Partition;

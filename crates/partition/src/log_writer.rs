@@ -164,6 +164,9 @@ impl LogWriter {
                     );
                     return Err(AppendError::Deposed(reason));
                 }
+                Ok(Occupant::Nobody) if is_planted(PlantedBug::NoFiller) => {
+                    return Err(AppendError::Refused(why));
+                }
                 Ok(Occupant::Nobody) => {
                     if self.fill().await? {
                         return Err(AppendError::Refused(why));

@@ -1,5 +1,7 @@
 //! From an engine to a running store: found it if it is empty, take the partitions over, load what they hold.
 
+mod takeover;
+
 use std::sync::Arc;
 
 use base::{Clock, Random, Supervisor, TaskKind};
@@ -10,7 +12,7 @@ use layout::system::SystemRecord;
 use layout::{KeySpace, Span};
 use model::{Key, KeyMeta, LeaseId, Revision};
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::attachments::Attachments;
@@ -18,19 +20,18 @@ use crate::error::ReadFailure;
 use crate::events::newest_slot;
 use crate::history::History;
 use crate::index::Index;
+use crate::leadership::{LeaderLease, Leadership};
 use crate::log_writer::{LogWriter, Pen};
-use crate::partition::{Partition, ROOM_BYTES_PER_PERMIT, WAITING_BYTES_MAX};
+use crate::partition::Partition;
 use crate::reclaim::Reclaimer;
 use crate::sequencer::{QUEUE_TXNS_MAX, Sequencer};
 use crate::state::{Parts, Shared, State};
 use crate::system::{Holds, QUEUE_CHANGES_MAX, System, SystemSequencer, SystemState, Tables, Trail};
 use crate::values::Values;
+use takeover::Taken;
 
 /// The one partition of user keys; a later version splits it.
 const USER: PartitionId = PartitionId(1);
-/// A process that loses the race for a slot while it opens a store looks again this often; each time somebody else
-/// has written.
-const TAKEOVERS_MAX: usize = 16;
 /// Loading reads the records in pages of this many.
 const RECORDS_PER_PAGE: usize = 8192;
 /// And of about this many bytes.
@@ -45,12 +46,15 @@ pub struct Settings {
     pub history_bytes_max: usize,
     /// How many bytes of values are kept in memory.
     pub cache_bytes_max: u64,
+    /// How processes agree on who owns the store, where several can reach the engine; none where the engine is one
+    /// process's own.
+    pub leader_lease: Option<LeaderLease>,
 }
 
 impl Settings {
-    /// Settings for an ordinary machine: 64 MiB of history, 64 MiB of values.
+    /// Settings for an ordinary machine that has its engine for itself: 64 MiB of history, 64 MiB of values.
     pub fn new(space: KeySpace) -> Settings {
-        Settings { space, history_bytes_max: 64 << 20, cache_bytes_max: 64 << 20 }
+        Settings { space, history_bytes_max: 64 << 20, cache_bytes_max: 64 << 20, leader_lease: None }
     }
 }
 
@@ -102,12 +106,6 @@ pub struct World {
     pub supervisor: Supervisor,
 }
 
-/// A partition that this process has taken over.
-struct Taken {
-    slot: Slot,
-    record: LogRecord,
-}
-
 /// What one snapshot tells of everything that the store holds in memory.
 struct Loaded {
     index: Index,
@@ -120,14 +118,25 @@ struct Loaded {
 
 impl Store {
     /// Opens the store in `world`'s engine, or founds it, and starts its tasks.
+    ///
+    /// With a leader lease this waits for as long as another process owns the store: until it gives the store up, or has
+    /// been silent for the length of the lease.
     pub async fn open(world: World, settings: Settings) -> Result<Store, OpenFailure> {
-        let opening = Opening { world, settings };
+        let leadership = Leadership::new(world.engine.clone(), settings.leader_lease);
+        let opening = Opening { world, settings, leadership };
         let identity = opening.identity().await?;
         let owner = Incarnation(opening.world.random.next_u128());
         // A started process owns nothing: it takes each partition over at a new epoch, the system partition first.
-        let system = opening.take_over(PartitionId::SYSTEM, owner).await?;
-        let user = opening.take_over(USER, owner).await?;
-        let loaded = opening.load(&system, &user).await?;
+        let system = opening.lead(owner).await?;
+        let mut log = opening.pen(PartitionId::SYSTEM, &system);
+        // Loading may take longer than a lease: others must see meanwhile that somebody is there.
+        let load = async {
+            let user = opening.take_over(USER, owner, system.record.epoch).await?;
+            let loaded = opening.load(&system, &user).await?;
+            Ok::<_, OpenFailure>((user, loaded))
+        };
+        let ((user, mut loaded), beats) = opening.beat_during(load, &mut log).await?;
+        beats.into_iter().for_each(|slot| loaded.trail.push_new(slot));
         info!(
             keys = loaded.index.len(),
             leases = loaded.tables.leases.len(),
@@ -135,13 +144,14 @@ impl Store {
             term = system.record.epoch.0,
             "store opened"
         );
-        Ok(opening.start(identity, system, user, loaded))
+        Ok(opening.start(identity, (system, log), user, loaded))
     }
 }
 
 struct Opening {
     world: World,
     settings: Settings,
+    leadership: Leadership,
 }
 
 impl Opening {
@@ -187,46 +197,13 @@ impl Opening {
         }
     }
 
-    /// Writes a takeover record behind the newest slot, at an epoch above its own, and makes sure that it is the
-    /// newest when it is durable.
-    async fn take_over(&self, partition: PartitionId, owner: Incarnation) -> Result<Taken, OpenFailure> {
-        for _ in 0..TAKEOVERS_MAX {
-            let (last, before) = self.newest(partition).await?;
-            let slot = last.next();
-            let record = LogRecord {
-                epoch: Epoch(before.epoch.0 + 1),
-                owner,
-                batch: 0,
-                revision: before.revision,
-                body: Body::Takeover,
-            };
-            let key = self.settings.space.log_key(partition, slot);
-            let mut batch = Batch { class: engine::BatchClass::Reclaim, ..Batch::new() };
-            batch.insert(key.clone(), self.settings.space.encode_log(&key, &record));
-            match self.world.engine.commit(batch).await {
-                Ok(()) | Err(CommitError::Conflict { .. } | CommitError::Undetermined(_)) => {}
-                Err(error) => return Err(OpenFailure::Write(error.to_string())),
-            }
-            if self.newest(partition).await? == (slot, record.clone()) {
-                return Ok(Taken { slot, record });
-            }
-        }
-        Err(OpenFailure::Contended(partition.0))
-    }
-
-    async fn newest(&self, partition: PartitionId) -> Result<(Slot, LogRecord), ReadFailure> {
-        let snapshot = self.snapshot().await?;
-        newest_slot(snapshot.as_ref(), &self.settings.space, partition)
-            .await?
-            .ok_or_else(|| ReadFailure::Corrupt(format!("the log of partition {} is empty", partition.0)))
-    }
-
     /// Loads everything from one snapshot, taken after the takeovers are durable and before anybody took over again.
     async fn load(&self, system: &Taken, user: &Taken) -> Result<Loaded, OpenFailure> {
         let snapshot = self.snapshot().await?;
         for (partition, taken) in [(PartitionId::SYSTEM, system), (USER, user)] {
             let newest = newest_slot(snapshot.as_ref(), &self.settings.space, partition).await?;
-            if newest.is_none_or(|(slot, record)| slot != taken.slot || record != taken.record) {
+            let (owner, epoch) = (taken.record.owner, taken.record.epoch);
+            if newest.is_none_or(|(_, record)| record.owner != owner || record.epoch != epoch) {
                 return Err(OpenFailure::Contended(partition.0));
             }
         }
@@ -346,8 +323,14 @@ impl Opening {
         LogWriter::new(engine.clone(), clock.clone(), self.settings.space.clone(), pen)
     }
 
-    fn start(self, identity: Identity, system: Taken, user: Taken, loaded: Loaded) -> Store {
-        let Settings { space, history_bytes_max, cache_bytes_max } = self.settings.clone();
+    fn start(
+        self,
+        identity: Identity,
+        (system, system_log): (Taken, LogWriter),
+        user: Taken,
+        loaded: Loaded,
+    ) -> Store {
+        let Settings { space, history_bytes_max, cache_bytes_max, .. } = self.settings.clone();
         let published = user.record.revision;
         let system_state = Arc::new(SystemState::new(loaded.tables, loaded.compacted));
         let state = State {
@@ -355,7 +338,7 @@ impl Opening {
             attachments: loaded.attachments,
             history: History::new(published, history_bytes_max),
         };
-        let engine = self.world.engine.clone();
+        let (engine, leadership) = (self.world.engine.clone(), self.leadership.clone());
         let shared = Arc::new(Shared::new(Parts {
             id: USER,
             owner: user.record.owner,
@@ -371,13 +354,15 @@ impl Opening {
         let reclaimed = Arc::new(watch::Sender::new(None));
         let spawn = &self.world.supervisor;
         let log = self.pen(USER, &user);
-        let sequencer = Sequencer::new(shared.clone(), system_state.clone(), log, waiting);
+        let sequencer =
+            Sequencer::new(shared.clone(), system_state.clone(), log, leadership.clone(), waiting);
         spawn.spawn("sequencer", TaskKind::Essential, sequencer.run());
         let system_sequencer = SystemSequencer {
             state: system_state.clone(),
             space,
-            log: self.pen(PartitionId::SYSTEM, &system),
+            log: system_log,
             trail: loaded.trail,
+            leadership: leadership.clone(),
             commands: system_waiting,
             published: shared.subscribe(),
         };
@@ -389,12 +374,19 @@ impl Opening {
         spawn.spawn("reclaim", TaskKind::Essential, async move {
             shutdown.or(reclaimer.run(compactions)).await.unwrap_or(Ok(()))
         });
-        let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT));
+        if let Some(lease) = leadership.lease() {
+            let clock = self.world.clock.clone();
+            let beats = takeover::beat(lease, clock, system_commands.downgrade(), spawn.shutdown().clone());
+            spawn.spawn("heartbeat", TaskKind::Essential, beats);
+        }
+        let term = system.record.epoch.0;
+        let system =
+            System { state: system_state, commands: system_commands, leadership: leadership.clone() };
         Store {
-            partition: Partition::new(shared, commands, room, reclaimed),
-            system: System { state: system_state, commands: system_commands },
+            partition: Partition::new(shared, commands, reclaimed, leadership),
+            system,
             cluster_id: identity.cluster_id,
-            term: system.record.epoch.0,
+            term,
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::error::{ReadFailure, TxnFailure};
 use crate::events::EventsPage;
+use crate::leadership::{Leadership, NotConfirmed};
 use crate::outcome::{BranchOutcome, Listing, OpOutcome, RangeOutcome, TxnOutcome, Unread};
 use crate::pins::Pin;
 use crate::range::finish;
@@ -32,16 +33,18 @@ pub struct Partition {
     commands: mpsc::Sender<Command>,
     room: Arc<Semaphore>,
     reclaimed: Arc<Done>,
+    leadership: Leadership,
 }
 
 impl Partition {
     pub(crate) fn new(
         shared: Arc<Shared>,
         commands: mpsc::Sender<Command>,
-        room: Arc<Semaphore>,
         reclaimed: Arc<Done>,
+        leadership: Leadership,
     ) -> Partition {
-        Partition { shared, commands, room, reclaimed }
+        let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT));
+        Partition { shared, commands, room, reclaimed, leadership }
     }
 
     /// The published revision: everything acknowledged so far is at or below it, and nothing at or below it can
@@ -102,9 +105,22 @@ impl Partition {
         state.attachments.of(lease).map(|key| key.bytes().clone()).collect()
     }
 
-    /// A view of the state that `at` asks for: exact, and with everything that was acknowledged before the call.
-    pub fn view(&self, at: ReadRevision) -> Result<View, ReadFailure> {
+    /// A view of the state that `at` asks for: exact, and with everything that was acknowledged before the call, also by
+    /// another process that may have taken over.
+    pub async fn view(&self, at: ReadRevision) -> Result<View, ReadFailure> {
+        self.confirm().await?;
         View::open(self.shared.clone(), at)
+    }
+
+    /// A view of the state that this process knows: exact, but another process may have taken over and gone on.
+    pub fn serializable_view(&self, at: ReadRevision) -> Result<View, ReadFailure> {
+        View::open(self.shared.clone(), at)
+    }
+
+    /// Completes when it is certain that [`Partition::revision`], read from then on, is not below any revision that was
+    /// acknowledged before the call, also by another process that may have taken over.
+    pub async fn confirm(&self) -> Result<(), NotConfirmed> {
+        self.leadership.confirm().await
     }
 
     /// What happened in `range` from `from` on: the next step's worth.
@@ -206,7 +222,9 @@ impl Partition {
                 let pin = self.shared.pins.pin(revision);
                 View::pinned(self.shared.clone(), newest, pin).range(&op).await
             }
-            (Listing::Older, ReadRevision::Latest) => self.view(op.revision)?.range(&op).await,
+            (Listing::Older, ReadRevision::Latest) => {
+                View::open(self.shared.clone(), op.revision)?.range(&op).await
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, Failure};
+use base::{Clock, Failure, PlantedBug, is_planted};
 use engine::{Batch, BatchClass, CommitError, Direction, KeySpan, Scan};
 use layout::log::{Body, LogRecord, Slot};
 use layout::meta::Reclaimed;
@@ -136,7 +136,8 @@ impl Reclaimer {
                 step.more = true;
                 break;
             }
-            if record.revision >= horizon {
+            let spared = if is_planted(PlantedBug::ReclaimsTooMuch) { horizon.next() } else { horizon };
+            if record.revision >= spared {
                 step.more = false;
                 break;
             }

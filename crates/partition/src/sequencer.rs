@@ -19,6 +19,7 @@ use crate::evaluate::{
     Evaluation, Leases, NotEvaluated, Pending, Present, delete_attached, evaluate, take_back,
 };
 use crate::index::Index;
+use crate::leadership::Leadership;
 use crate::log_writer::{AppendError, LogWriter};
 use crate::outcome::{BranchOutcome, Unread};
 use crate::state::{AtHand, Shared, State};
@@ -97,6 +98,7 @@ pub(crate) struct Sequencer {
     shared: Arc<Shared>,
     leases: Arc<dyn Leases>,
     log: LogWriter,
+    leadership: Leadership,
     commands: mpsc::Receiver<Command>,
     /// The revision of the newest state, what is being committed included.
     newest: Revision,
@@ -107,10 +109,11 @@ impl Sequencer {
         shared: Arc<Shared>,
         leases: Arc<dyn Leases>,
         log: LogWriter,
+        leadership: Leadership,
         commands: mpsc::Receiver<Command>,
     ) -> Sequencer {
         let newest = shared.published();
-        Sequencer { shared, leases, log, commands, newest }
+        Sequencer { shared, leases, log, leadership, commands, newest }
     }
 
     /// Runs until every sender of commands is gone, or the partition is lost.
@@ -241,10 +244,12 @@ impl Sequencer {
         }
     }
 
-    /// Writes the round's changes as one batch; nothing to write is durable already.
+    /// Writes the round's changes as one batch, which proves that nobody has taken over. What only looked needs that
+    /// proof as well: the state that it saw may be another's past.
     async fn append(&mut self, round: &Round) -> Result<(), AppendError> {
         if round.pending.is_empty() {
-            return Ok(());
+            let confirmed = self.leadership.confirm().await;
+            return confirmed.map_err(|error| AppendError::Refused(error.to_string()));
         }
         let class = if round.puts() { BatchClass::Normal } else { BatchClass::Reclaim };
         let changes: Vec<Change> = round.pending.iter().map(|pending| pending.change.clone()).collect();

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::SystemFailure;
 use crate::evaluate::Leases;
+use crate::leadership::{Leadership, NotConfirmed};
 use crate::state::Compacted;
 
 pub(crate) use sequencer::{Command, SystemSequencer};
@@ -99,6 +100,7 @@ impl Leases for SystemState {
 pub struct System {
     pub(crate) state: Arc<SystemState>,
     pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) leadership: Leadership,
 }
 
 impl System {
@@ -128,6 +130,12 @@ impl System {
     /// The revision below which history was given up.
     pub fn compacted(&self) -> Option<Revision> {
         self.state.compacted.get()
+    }
+
+    /// Completes when it is certain that, at some moment after the call, no other process had taken over: a lease that is
+    /// not known here then did not exist, and a deadline that was moved here is moved.
+    pub async fn confirm(&self) -> Result<(), NotConfirmed> {
+        self.leadership.confirm().await
     }
 
     /// Tells `follower` of every change from now on.
@@ -168,7 +176,7 @@ impl System {
 
     async fn change(&self, change: SystemChange) -> Result<(), SystemFailure> {
         let (answer, answered) = oneshot::channel();
-        if self.commands.send(Command { change, answer }).await.is_err() {
+        if self.commands.send(Command::Change(change, answer)).await.is_err() {
             return Err(SystemFailure::Unavailable("the store is stopping".to_owned()));
         }
         let lost = || SystemFailure::Undetermined("the store stopped before it answered".to_owned());

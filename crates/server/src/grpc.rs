@@ -28,7 +28,7 @@ use crate::rpc::kv::KvService;
 use crate::rpc::lease::LeaseService;
 use crate::rpc::maintenance::MaintenanceService;
 use crate::watch::WatchService;
-use request_body::RequestBody;
+pub(crate) use request_body::RequestBody;
 use response_body::Counted;
 
 /// A message may be so much larger than the largest request, as in etcd: then the client hears that its request is

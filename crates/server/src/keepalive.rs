@@ -7,7 +7,7 @@
 //!
 //! Different from etcd: a client without calls under way may ping every 5 seconds too (etcd: every 2 hours).
 
-mod frames;
+pub(crate) mod frames;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

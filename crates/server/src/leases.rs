@@ -12,12 +12,13 @@ use layout::system::LeaseRecord;
 use lease::{LeaseState, LeaseTable, Renewal, TimeLeft};
 use model::{LeaseId, LeaseTtl};
 use parking_lot::Mutex;
-use partition::{Store, SystemFollower};
+use partition::{Store, System, SystemFollower};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tonic::Status;
 use tracing::warn;
 
 use crate::error::EtcdError;
+use crate::failure;
 use crate::metrics::Metrics;
 use driver::Driver;
 
@@ -37,6 +38,7 @@ struct Request {
 #[derive(Clone)]
 pub struct Leases {
     shared: Arc<Shared>,
+    system: System,
     requests: mpsc::Sender<Request>,
 }
 
@@ -78,26 +80,31 @@ impl Leases {
             book.table = LeaseTable::load(entries, shared.clock.now());
         }
         let driver = Driver::new(shared.clone(), store.clone(), requested);
-        (Leases { shared, requests }, driver.run(shutdown))
+        (Leases { shared, system: store.system.clone(), requests }, driver.run(shutdown))
     }
 
     /// Gives a lease its full TTL again. While it is being revoked this waits until it has vanished, at most
     /// `patience`, so that a client that knows of the end sees no key of it; `None` then, and for an unknown lease.
     pub async fn renew(&self, lease: LeaseId, patience: Duration) -> Result<Option<LeaseTtl>, Status> {
         let clock = &self.shared.clock;
-        let ended = {
+        let (renewal, ended) = {
             let mut book = self.shared.book.lock();
-            match book.table.renew(lease, clock.now()) {
-                Renewal::Renewed(ttl) => {
-                    self.shared.metrics.leases.renewed.inc();
-                    return Ok(Some(ttl));
-                }
-                Renewal::Unknown => return Ok(None),
-                Renewal::Revoking => book.ends.entry(lease).or_default().subscribe(),
+            let renewal = book.table.renew(lease, clock.now());
+            let ended =
+                (renewal == Renewal::Revoking).then(|| book.ends.entry(lease).or_default().subscribe());
+            (renewal, ended)
+        };
+        // After the renewal: whoever takes over later gives the lease its full time.
+        self.confirm().await?;
+        let mut ended = match (renewal, ended) {
+            (Renewal::Renewed(ttl), _) => {
+                self.shared.metrics.leases.renewed.inc();
+                return Ok(Some(ttl));
             }
+            (Renewal::Revoking, Some(ended)) => ended,
+            (Renewal::Unknown | Renewal::Revoking, _) => return Ok(None),
         };
         self.shared.woken.notify_one();
-        let mut ended = ended;
         tokio::select! {
             biased;
             _ = ended.changed() => Ok(None),
@@ -109,6 +116,7 @@ impl Leases {
     /// caller.
     pub async fn revoke(&self, lease: LeaseId) -> Result<(), Status> {
         if !self.exists(lease) {
+            self.confirm().await?;
             return Err(EtcdError::LeaseNotFound.into());
         }
         let (answer, answered) = oneshot::channel();
@@ -124,13 +132,20 @@ impl Leases {
     }
 
     /// What is left of a lease.
-    pub(crate) fn remaining(&self, lease: LeaseId) -> Option<TimeLeft> {
-        self.shared.book.lock().table.remaining(lease, self.shared.clock.now())
+    pub(crate) async fn remaining(&self, lease: LeaseId) -> Result<Option<TimeLeft>, Status> {
+        self.confirm().await?;
+        Ok(self.shared.book.lock().table.remaining(lease, self.shared.clock.now()))
     }
 
     /// All leases, those with the least time left first.
-    pub(crate) fn list(&self) -> Vec<LeaseId> {
-        self.shared.book.lock().table.list()
+    pub(crate) async fn list(&self) -> Result<Vec<LeaseId>, Status> {
+        self.confirm().await?;
+        Ok(self.shared.book.lock().table.list())
+    }
+
+    /// Makes sure that what is known here of leases is not another process's past.
+    async fn confirm(&self) -> Result<(), Status> {
+        self.system.confirm().await.map_err(|error| failure::read(error.into()))
     }
 }
 

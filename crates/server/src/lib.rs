@@ -18,6 +18,8 @@ mod config;
 mod convert;
 mod error;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod grpc;
 mod http;
 mod keepalive;

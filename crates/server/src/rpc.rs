@@ -1,5 +1,6 @@
 //! The services of etcd's API, one file each.
 
+mod answer;
 pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod hash;

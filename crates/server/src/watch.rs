@@ -1,7 +1,7 @@
 //! The Watch service: each stream takes the client's requests and sends what its session says next, when the client
 //! is ready for it.
 
-mod driver;
+pub(crate) mod driver;
 mod history;
 #[cfg(test)]
 mod tests;

@@ -37,9 +37,6 @@ struct Answered<T> {
     answer: T,
     /// The highest revision that anybody had been told before the call.
     floor: i64,
-    /// Nobody had taken over from the process when it answered. If somebody had, it may not know of newer writes:
-    /// in one process the lock of the data directory keeps that from happening.
-    by_owner: bool,
     begun: Duration,
 }
 
@@ -62,19 +59,11 @@ impl Client {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
+        let process = self.host.any().await;
         let begun = base::Clock::now(&self.world);
         let floor = self.oracle.known().told;
-        let oracle = self.oracle.clone();
-        let work = |process: Process| {
-            let term = process.store.term;
-            let work = work(process);
-            async move {
-                let answer = work.await;
-                (answer, oracle.is_newest(term))
-            }
-        };
-        let (answer, by_owner) = self.host.call(work).await?;
-        Ok(Answered { answer, floor, by_owner, begun })
+        let answer = self.host.call_on(process, work).await?;
+        Ok(Answered { answer, floor, begun })
     }
 
     fn key(&self) -> Key {

@@ -169,6 +169,13 @@ impl Engine for SimEngine {
         self.0.memory.split_points(range, pieces).await
     }
 
+    async fn time(&self) -> Result<Duration, ReadError> {
+        self.0.read_hop().await?;
+        let now = self.0.world.now();
+        self.0.hop().await;
+        Ok(now)
+    }
+
     fn usage(&self) -> Usage {
         self.0.memory.usage()
     }

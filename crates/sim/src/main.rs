@@ -7,6 +7,9 @@ use base::{Clock, PlantedBug, SystemClock, plant};
 use clap::{Parser, ValueEnum};
 use sim::{Options, Report, run};
 
+/// How much of a violation is printed in a list.
+const VIOLATION_CHARS_MAX: usize = 100;
+
 /// Plays seeds of the simulation; exits with 1 at the first one that goes wrong.
 ///
 /// Example: orlop-sim --seeds 5000, and then orlop-sim --seed 1234 --words for one that went wrong.
@@ -34,20 +37,44 @@ struct Args {
     /// Plant a bug, which some seed then has to find
     #[arg(long)]
     plant: Option<Bug>,
+    /// Plant one bug after the other, and play for each until a seed finds it: exits with 1 when none does
+    #[arg(long, conflicts_with_all = ["seed", "plant", "kill_at_each"])]
+    find_planted: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Bug {
     ProgressBeforeEvent,
     SkippedSlot,
+    UnprovedAnswer,
+    ImpatientCandidate,
+    LeaseFromTheEnd,
+    EpochIgnored,
+    NoFiller,
+    ReclaimsTooMuch,
+}
+
+impl Bug {
+    fn planted(self) -> PlantedBug {
+        match self {
+            Bug::ProgressBeforeEvent => PlantedBug::ProgressBeforeEvent,
+            Bug::SkippedSlot => PlantedBug::SkippedSlot,
+            Bug::UnprovedAnswer => PlantedBug::UnprovedAnswer,
+            Bug::ImpatientCandidate => PlantedBug::ImpatientCandidate,
+            Bug::LeaseFromTheEnd => PlantedBug::LeaseFromTheEnd,
+            Bug::EpochIgnored => PlantedBug::EpochIgnored,
+            Bug::NoFiller => PlantedBug::NoFiller,
+            Bug::ReclaimsTooMuch => PlantedBug::ReclaimsTooMuch,
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let _planted = args.plant.map(|bug| match bug {
-        Bug::ProgressBeforeEvent => plant(PlantedBug::ProgressBeforeEvent),
-        Bug::SkippedSlot => plant(PlantedBug::SkippedSlot),
-    });
+    if args.find_planted {
+        return find_planted(args.first.unwrap_or_else(drawn), args.seeds);
+    }
+    let _planted = args.plant.map(|bug| plant(bug.planted()));
     let runs: Box<dyn Iterator<Item = (u64, Options)>> = match (args.seed, args.kill_at_each) {
         (seed, Some(steps)) => {
             let seed = seed.unwrap_or_else(drawn);
@@ -93,6 +120,24 @@ fn play(runs: impl Iterator<Item = (u64, Options)>) -> ExitCode {
         "{count} runs passed, {steps} steps, {revisions} revisions, {starts} starts of a process, {took:.1} s, {:.0} runs a minute",
         count as f64 / took * 60.0
     );
+    ExitCode::SUCCESS
+}
+
+/// Plays for each bug until a seed finds it, `seeds` of them at most.
+fn find_planted(first: u64, seeds: u64) -> ExitCode {
+    println!("seeds from {first} on, with a planted bug each:");
+    for bug in Bug::value_variants() {
+        let _planted = plant(bug.planted());
+        let played =
+            (0..seeds).map(|number| (number + 1, run(first.saturating_add(number), Options::default())));
+        let found = played.into_iter().find_map(|(number, report)| Some((number, report.violation?)));
+        let Some((number, violation)) = found else {
+            println!("{:?} was not found by {seeds} seeds", bug.planted());
+            return ExitCode::FAILURE;
+        };
+        let violation: String = violation.chars().take(VIOLATION_CHARS_MAX).collect();
+        println!("  {:<22} seed {number:>4}: {violation}", format!("{:?}", bug.planted()));
+    }
     ExitCode::SUCCESS
 }
 

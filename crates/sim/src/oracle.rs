@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use base::Clock;
 use bytes::Bytes;
 use engine::Write;
 use layout::KeySpace;
@@ -43,9 +45,13 @@ pub(crate) struct Known {
     /// Revisions that somebody was told to be his.
     claimed: BTreeSet<i64>,
     /// When which lease must not end yet: what its renewals promised.
-    pub(crate) promised: BTreeMap<LeaseId, std::time::Duration>,
+    pub(crate) promised: BTreeMap<LeaseId, Duration>,
     /// Leases that somebody has asked to end.
     pub(crate) unwanted: BTreeSet<LeaseId>,
+    /// How long the system partition's log must be silent before a takeover.
+    leader_lease: Option<Duration>,
+    /// When it was written to last.
+    system_written: Duration,
 }
 
 #[derive(Default)]
@@ -68,22 +74,14 @@ struct Sorted<'a> {
 }
 
 impl Oracle {
-    pub(crate) fn new(world: World, space: KeySpace) -> Arc<Oracle> {
-        Arc::new(Oracle { world, space, known: Mutex::default() })
+    pub(crate) fn new(world: World, space: KeySpace, leader_lease: Option<Duration>) -> Arc<Oracle> {
+        let known = Known { leader_lease, ..Known::default() };
+        Arc::new(Oracle { world, space, known: Mutex::new(known) })
     }
 
     /// What is known now.
     pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock()
-    }
-
-    /// Whether nobody has taken over from the process of this term.
-    ///
-    /// A process takes the system partition over first, and serves when it has the user keys too.
-    pub(crate) fn is_newest(&self, term: u64) -> bool {
-        let known = self.known();
-        let newest = known.logs.get(&PartitionId::SYSTEM).and_then(|log| log.slots.get(&log.last));
-        newest.is_some_and(|record| record.epoch.0 == term)
     }
 
     /// A write that clients were told has not happened and never will.
@@ -194,13 +192,16 @@ impl Known {
                 continue;
             }
             self.check_slot(*partition, *slot, record)?;
+            if *partition == PartitionId::SYSTEM {
+                self.check_silence(record, Clock::now(world))?;
+            }
             world.tell(|| describe(*partition, *slot, record));
             match &record.body {
                 Body::Changes(changes) => self.take_changes(changes, record, &batch)?,
                 Body::System(changes) => {
                     changes.iter().try_for_each(|change| self.take_system(*change, world))?;
                 }
-                Body::Takeover | Body::Filler => {}
+                Body::Takeover | Body::Released | Body::Filler => {}
             }
             let log = self.logs.entry(*partition).or_default();
             log.last = *slot;
@@ -244,6 +245,20 @@ impl Known {
             return Err(format!("{place} has revision {} behind {}", record.revision, before.revision));
         }
         Ok(())
+    }
+
+    /// Invariant 12: a takeover of the system partition follows a full lease of silence, or the owner's word.
+    fn check_silence(&mut self, record: &LogRecord, now: Duration) -> Result<(), String> {
+        let silence = now.saturating_sub(std::mem::replace(&mut self.system_written, now));
+        let log = self.logs.get(&PartitionId::SYSTEM);
+        let before = log.and_then(|log| log.slots.get(&log.last));
+        let free = before.is_none_or(|before| before.epoch.0 == 0 || before.body == Body::Released);
+        match self.leader_lease {
+            Some(lease) if record.body == Body::Takeover && !free && silence <= lease => {
+                Err(format!("the system partition is taken over after {silence:?} of silence"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn take_changes(
@@ -341,7 +356,7 @@ impl Known {
                 if self.leases.insert(lease, true) != Some(false) {
                     return Err(format!("lease {lease} is revoked, and is not live"));
                 }
-                let now = base::Clock::now(world);
+                let now = Clock::now(world);
                 let early = self.promised.get(&lease).filter(|&&until| now < until);
                 if let (Some(until), false) = (early, self.unwanted.contains(&lease)) {
                     return Err(format!("lease {lease} expires at {now:?}, and lives until {until:?}"));
@@ -417,6 +432,7 @@ fn describe(partition: PartitionId, slot: Slot, record: &LogRecord) -> String {
     let what = match &record.body {
         Body::Takeover => "takeover".to_owned(),
         Body::Filler => "filler".to_owned(),
+        Body::Released => "released".to_owned(),
         Body::Changes(changes) => {
             let of = |change: &Change| {
                 let sign = if change.kind == ChangeKind::Delete { "-" } else { "+" };

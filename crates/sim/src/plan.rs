@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use partition::LeaderLease;
+
 use crate::engine::Weather;
 use crate::world::World;
 
@@ -27,8 +29,12 @@ pub(crate) struct Plan {
     pub(crate) weather: Weather,
     /// The longest time between two strikes; none for no strikes.
     pub(crate) strike_every_max: Option<Duration>,
-    /// Whether a strike may start a second process beside the first.
-    pub(crate) rivals: bool,
+    /// Whether strikes are mostly pauses, so that processes come back to what others have done meanwhile.
+    pub(crate) sleepy: bool,
+    /// How many machines run a process.
+    pub(crate) machines: usize,
+    /// How they agree on which of them owns the store, unless there is one alone, as with the embedded engine.
+    pub(crate) leader_lease: Option<LeaderLease>,
 }
 
 impl Plan {
@@ -49,14 +55,17 @@ impl Plan {
             late_max: Duration::from_millis(*world.pick(&[5, 500, 20_000])),
             unreadable: storm(50),
         };
+        let machines = 1 + world.below(3) as usize;
+        let lease_millis = *world.pick(&[1_000, 3_000]);
+        let leased = machines > 1 || world.chance(200);
         let keys = 1 + world.below(KEYS.len() as u64) as usize;
-        Plan {
+        let plan = Plan {
             keys: KEYS[..keys].to_vec(),
             writers: 1 + world.below(5),
             readers: world.below(3),
             watchers: 1 + world.below(3),
             lease_holders: world.below(3),
-            calls: 5 + world.below(30),
+            calls: 5 + world.below(if leased { 90 } else { 30 }),
             pause_max: Duration::from_micros(*world.pick(&[1, 1_000, 50_000, 1_000_000])),
             compactions: world.chance(600),
             memory_bytes: *world.pick(&[None, Some(0), Some(1_500)]),
@@ -64,7 +73,32 @@ impl Plan {
             strike_every_max: world
                 .chance(600)
                 .then(|| Duration::from_millis(*world.pick(&[20, 300, 3_000, 20_000]))),
-            rivals: world.chance(500),
+            sleepy: leased && world.chance(500),
+            machines,
+            leader_lease: leased.then(|| LeaderLease { length: Duration::from_millis(lease_millis) }),
+        };
+        if world.chance(300) { plan.overtaken(world) } else { plan }
+    }
+
+    /// The same, about owners that sleep through their lease and wake up to answer: chance alone brings that together
+    /// once in a thousand runs.
+    fn overtaken(self, world: &World) -> Plan {
+        let lease = Duration::from_secs(1);
+        let answer_lost = *world.pick(&[0, 300]);
+        Plan {
+            writers: 2,
+            readers: 2,
+            calls: 40 + world.below(60),
+            pause_max: Duration::from_millis(*world.pick(&[40, 200])),
+            weather: Weather {
+                answer_lost,
+                ..Weather { hop_max: self.weather.hop_max, ..Weather::default() }
+            },
+            strike_every_max: Some(lease * 3),
+            sleepy: true,
+            machines: 2 + world.below(2) as usize,
+            leader_lease: Some(LeaderLease { length: lease }),
+            ..self
         }
     }
 }

@@ -14,10 +14,14 @@ use server::{Leases, Metrics, PartitionHistory, hub_of};
 use tokio::sync::watch;
 
 use crate::engine::{Disk, SimEngine};
+use crate::plan::Plan;
 use crate::world::{Group, ProcessSpawn, World};
 
 /// How long the service manager waits before it starts a process that has ended.
 const RESTART_AFTER_MAX: Duration = Duration::from_millis(300);
+
+/// How long a process may take to stop before it is killed.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What a process is made of, for those who call it.
 #[derive(Clone)]
@@ -27,9 +31,11 @@ pub(crate) struct Process {
     pub(crate) leases: Leases,
     pub(crate) hub: Arc<::watch::Hub>,
     pub(crate) history: Arc<PartitionHistory>,
+    /// Ends the process in order.
+    pub(crate) shutdown: Shutdown,
 }
 
-/// The machine that runs a process at a time, and starts another when it ends; now and then two.
+/// The machines, each of which runs a process at a time and starts another one when it ends.
 #[derive(Clone)]
 pub(crate) struct Host {
     shared: Arc<HostShared>,
@@ -39,13 +45,13 @@ struct HostShared {
     world: World,
     disk: Arc<Disk>,
     settings: Settings,
-    /// The process that clients are sent to.
+    /// The process that clients are sent to: the one that was ready last.
     current: watch::Sender<Option<Process>>,
-    /// Every process that may still run.
-    groups: Mutex<Vec<Group>>,
+    /// Every process that was ready and has not ended: also those that others have taken over from.
+    serving: Mutex<Vec<Process>>,
+    /// The process that each machine runs now; none while it waits to start the next one.
+    machines: Mutex<Vec<Option<Group>>>,
     starts: Mutex<u32>,
-    /// How often [`Host::start`] was called.
-    managers: Mutex<u32>,
 }
 
 /// A call did not come back: whether it was carried out is unknown.
@@ -64,53 +70,45 @@ fn metrics() -> Metrics {
 }
 
 impl Host {
-    pub(crate) fn new(world: World, disk: Arc<Disk>, space: KeySpace, memory_bytes: Option<usize>) -> Host {
-        let settings = match memory_bytes {
+    pub(crate) fn new(world: World, disk: Arc<Disk>, space: KeySpace, plan: &Plan) -> Host {
+        let mut settings = Settings { leader_lease: plan.leader_lease, ..Settings::new(space) };
+        if let Some(history_bytes_max) = plan.memory_bytes {
             // The cache holds all or nothing: what it would throw out goes by the machine's clock.
-            Some(history_bytes_max) => {
-                Settings { history_bytes_max, cache_bytes_max: 0, ..Settings::new(space) }
-            }
-            None => Settings::new(space),
-        };
+            settings = Settings { history_bytes_max, cache_bytes_max: 0, ..settings };
+        }
         let shared = HostShared {
             world,
             disk,
             settings,
             current: watch::Sender::new(None),
-            groups: Mutex::default(),
+            serving: Mutex::default(),
+            machines: Mutex::new(vec![None; plan.machines]),
             starts: Mutex::default(),
-            managers: Mutex::default(),
         };
         Host { shared: Arc::new(shared) }
     }
 
-    /// Starts a process beside whatever runs; clients are sent to it as soon as it is ready. When it ends, another
-    /// one is started, unless this was called again meanwhile: two that start each other's successors would never come
-    /// to rest.
+    /// Starts all machines; they run as long as the world does.
     pub(crate) fn start(&self) {
-        let host = self.clone();
-        let manager = {
-            let mut managers = self.shared.managers.lock();
-            *managers += 1;
-            *managers
-        };
-        let world = self.shared.world.clone();
-        world.spawn(Group::WORLD, async move {
-            while *host.shared.managers.lock() == manager {
-                let group = host.shared.world.new_group();
-                host.shared.groups.lock().push(group);
-                let life = host.clone().live(group);
-                // A process that was thrown away was not asked to go on: whoever did that starts the next one.
-                let Some(reason) = host.shared.world.call(group, life).await else { return };
-                host.shared.world.tell(|| format!("process {} ends: {reason}", group.0));
-                host.end(group);
-                host.shared.world.linger(RESTART_AFTER_MAX).await;
-            }
-            // Whoever was started since may have been deposed without noticing it yet, and then nobody serves.
-            if host.shared.current.borrow().is_none() {
-                host.start();
-            }
-        });
+        let count = self.shared.machines.lock().len();
+        for machine in 0..count {
+            let host = self.clone();
+            self.shared.world.spawn(Group::WORLD, async move { host.manage(machine).await });
+        }
+    }
+
+    /// Runs one process after the other.
+    async fn manage(&self, machine: usize) {
+        let HostShared { world, machines, .. } = &*self.shared;
+        loop {
+            let group = world.new_group();
+            machines.lock()[machine] = Some(group);
+            let reason = world.call(group, self.clone().live(group)).await;
+            world.tell(|| format!("process {} ended: {}", group.0, reason.as_deref().unwrap_or("killed")));
+            machines.lock()[machine] = None;
+            self.end(group);
+            world.linger(RESTART_AFTER_MAX).await;
+        }
     }
 
     /// The life of a process, until it fails. Returns why.
@@ -136,38 +134,76 @@ impl Host {
         let hub = hub_of(&store.partition);
         let history = Arc::new(PartitionHistory::new(store.partition.clone()));
         world.tell(|| format!("process {} is ready at {}", group.0, store.partition.revision()));
-        self.shared.current.send_replace(Some(Process { group, store, leases, hub, history }));
+        let process = Process { group, store, leases, hub, history, shutdown: shutdown.clone() };
+        self.shared.serving.lock().push(process.clone());
+        self.shared.current.send_replace(Some(process));
         shutdown.begun().await;
-        supervisor.failure().map_or_else(|| "it was stopped".to_owned(), |failure| failure.to_string())
-    }
-
-    /// kill -9, of the process that clients are sent to; another one is started.
-    pub(crate) fn crash(&self) {
-        let groups = std::mem::take(&mut *self.shared.groups.lock());
-        self.shared.world.tell(|| format!("kill {groups:?}"));
-        groups.into_iter().for_each(|group| self.end(group));
-        self.start();
-    }
-
-    /// A second process, while the first one still runs, or sleeps for `pause` and then goes on.
-    pub(crate) fn rival(&self, pause: Option<Duration>) {
-        let groups = self.shared.groups.lock().clone();
-        let world = &self.shared.world;
-        world.tell(|| format!("a rival of {groups:?}, which sleep for {pause:?}"));
-        if let Some(pause) = pause {
-            groups.iter().for_each(|&group| world.pause(group));
-            let sleeper = world.clone();
-            world.spawn(Group::WORLD, async move {
-                sleeper.sleep(pause).await;
-                groups.into_iter().for_each(|group| sleeper.resume(group));
-            });
+        if let Some(failure) = supervisor.failure() {
+            return failure.to_string();
         }
-        self.start();
+        // Who was asked to stop sends nobody here any more and finishes what it was given, as long as it may.
+        self.forget(group);
+        tokio::select! {
+            biased;
+            () = supervisor.all_ended() => "it was stopped".to_owned(),
+            () = world.sleep(STOP_TIME_MAX) => "it was stopped, and not all of it ended".to_owned(),
+        }
+    }
+
+    /// kill -9 on one of the machines, whatever its process is doing.
+    pub(crate) fn crash_one(&self) {
+        if let Some(group) = self.any_process() {
+            self.shared.world.tell(|| format!("kill process {}", group.0));
+            self.end(group);
+        }
+    }
+
+    /// kill -9 on all machines at once.
+    pub(crate) fn crash_all(&self) {
+        let running: Vec<Group> = self.shared.machines.lock().iter().flatten().copied().collect();
+        self.shared.world.tell(|| format!("kill {running:?}"));
+        running.into_iter().for_each(|group| self.end(group));
+    }
+
+    /// SIGTERM to the process that clients are sent to: it gives the store up and ends.
+    pub(crate) fn stop_one(&self) {
+        let current = self.shared.current.borrow().clone();
+        if let Some(process) = current {
+            self.shared.world.tell(|| format!("stop process {}", process.group.0));
+            process.shutdown.begin();
+        }
+    }
+
+    /// SIGSTOP to one of the machines, and SIGCONT after a while.
+    pub(crate) fn pause_one(&self, length: Duration) {
+        let Some(group) = self.any_process() else { return };
+        let world = self.shared.world.clone();
+        world.tell(|| format!("pause process {} for {length:?}", group.0));
+        world.pause(group);
+        self.shared.world.spawn(Group::WORLD, async move {
+            world.sleep(length).await;
+            world.resume(group);
+        });
+    }
+
+    /// Mostly the one that clients are sent to, else any.
+    fn any_process(&self) -> Option<Group> {
+        let current = self.shared.current.borrow().as_ref().map(|process| process.group);
+        if current.is_some() && self.shared.world.chance(800) {
+            return current;
+        }
+        let running: Vec<Group> = self.shared.machines.lock().iter().flatten().copied().collect();
+        (!running.is_empty()).then(|| *self.shared.world.pick(&running))
     }
 
     fn end(&self, group: Group) {
-        self.shared.groups.lock().retain(|&other| other != group);
         self.shared.world.kill(group);
+        self.forget(group);
+    }
+
+    /// Sends no clients to it any more.
+    fn forget(&self, group: Group) {
+        self.shared.serving.lock().retain(|process| process.group != group);
         self.shared.current.send_if_modified(|current| {
             let was = current.as_ref().is_some_and(|process| process.group == group);
             if was {
@@ -194,13 +230,37 @@ impl Host {
         *self.shared.starts.lock()
     }
 
-    /// Calls the process that clients are sent to.
+    /// The process that a client happens to be connected to: mostly the one that was ready last, but maybe one that does
+    /// not know yet that it was overtaken.
+    pub(crate) async fn any(&self) -> Process {
+        if self.shared.world.chance(500) {
+            let serving = self.shared.serving.lock();
+            if !serving.is_empty() {
+                return self.shared.world.pick(&serving).clone();
+            }
+        }
+        self.process().await
+    }
+
+    /// Calls the process that was ready last.
     pub(crate) async fn call<T, F>(&self, work: impl FnOnce(Process) -> F) -> Result<T, Broken>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let process = self.process().await;
+        self.call_on(self.process().await, work).await
+    }
+
+    /// Calls this process.
+    pub(crate) async fn call_on<T, F>(
+        &self,
+        process: Process,
+        work: impl FnOnce(Process) -> F,
+    ) -> Result<T, Broken>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
         let group = process.group;
         self.shared.world.call(group, work(process)).await.ok_or(Broken)
     }

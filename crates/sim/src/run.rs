@@ -7,6 +7,7 @@ use engine::{Direction, KeySpan, Scan};
 use layout::KeySpace;
 use model::{KeyRange, Op, PutLease, PutOp, PutValue, RangeOp, ReadRevision, Revision, Txn};
 use parking_lot::Mutex;
+use partition::{RangeOutcome, ReadFailure};
 use tokio::sync::watch;
 
 use crate::clients::{Client, Kind, watch as watching};
@@ -15,7 +16,7 @@ use crate::evaluate::{range_of, read};
 use crate::history::KeyValue;
 use crate::oracle::{Oracle, USER};
 use crate::plan::Plan;
-use crate::process::Host;
+use crate::process::{Host, Process};
 use crate::world::{Group, World};
 
 /// Longer than any lease of a run, and than any batch is late.
@@ -24,6 +25,8 @@ const CALM: Duration = Duration::from_secs(120);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After so many strikes there are no more: some plans strike faster than any process can start.
 const STRIKES_MAX: u32 = 50;
+/// How often a read is tried in fair weather.
+const READS_MAX: u32 = 30;
 /// How long to wait for what must come in fair weather before the run counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
@@ -64,14 +67,14 @@ pub fn run(seed: u64, options: Options) -> Report {
     world.tell(|| format!("{plan:?}"));
     // Cannot fail: the prefix is printable.
     let space = KeySpace::new("sim/").unwrap_or_else(|_| unreachable!("a printable prefix"));
-    let oracle = Oracle::new(world.clone(), space.clone());
+    let oracle = Oracle::new(world.clone(), space.clone(), plan.leader_lease.map(|lease| lease.length));
     let disk = Disk::new(world.clone(), plan.weather, oracle.clone());
-    let host = Host::new(world.clone(), disk.clone(), space.clone(), plan.memory_bytes);
+    let host = Host::new(world.clone(), disk.clone(), space.clone(), &plan);
     host.start();
     let stage = Stage { world: world.clone(), plan, space, oracle: oracle.clone(), disk, host: host.clone() };
     let outcome = world.run(stage.play(), |step| {
         if options.kill_at == Some(step) {
-            host.crash();
+            host.crash_one();
         }
     });
     let known = oracle.known();
@@ -134,7 +137,7 @@ impl Stage {
         self.all(watchers).await?;
         self.look_at_everything().await?;
         self.compact_all().await?;
-        self.host.crash();
+        self.host.crash_all();
         self.look_at_everything().await
     }
 
@@ -167,7 +170,7 @@ impl Stage {
         self.world.tell(|| "calm".to_owned());
         self.disk.set_weather(Weather { hop_max: self.plan.weather.hop_max, ..Weather::default() });
         self.world.sleep(CALM).await;
-        self.host.crash();
+        self.host.crash_all();
         // The new process gives every lease its full time once more.
         self.host.process().await;
         self.world.sleep(CALM).await;
@@ -214,19 +217,32 @@ impl Stage {
         for revision in compacted.max(1)..=newest {
             let at = ReadRevision::At(Revision::new(revision));
             let op = RangeOp::of(KeyRange::all());
-            let asked = op.clone();
-            let read_back = self
-                .host
-                .call(move |process| async move { process.store.partition.view(at)?.range(&asked).await });
-            let got = read_back.await.map_err(|broken| format!("{broken:?}"))?;
+            let got = self.read_back(at, &op).await?;
             let state = self.oracle.known().history.at(revision).unwrap_or_default();
             let expected = read(&state, &op);
-            match got.map_err(|failure| failure.to_string()).and_then(|outcome| range_of(&outcome)) {
-                Ok(got) if got == expected => {}
-                other => return Err(format!("revision {revision} is {other:?}, not {expected:?}")),
+            if range_of(&got).as_ref() != Ok(&expected) {
+                return Err(format!("revision {revision} is {got:?}, not {expected:?}"));
             }
         }
         self.look_at_the_engine().await
+    }
+
+    /// A range, as the process tells it that leads when it is asked: who leads may change at any time.
+    async fn read_back(&self, at: ReadRevision, op: &RangeOp) -> Result<RangeOutcome, String> {
+        let mut last = String::new();
+        for _ in 0..READS_MAX {
+            let asked = op.clone();
+            let read =
+                async move |process: Process| process.store.partition.view(at).await?.range(&asked).await;
+            match self.host.call(read).await {
+                Ok(Ok(outcome)) => return Ok(outcome),
+                Ok(Err(ReadFailure::Unavailable(reason))) => last = reason,
+                Ok(Err(failure)) => return Err(failure.to_string()),
+                Err(broken) => last = format!("{broken:?}"),
+            }
+            self.world.linger(Duration::from_secs(1)).await;
+        }
+        Err(format!("in fair weather a read is not answered {READS_MAX} times: {last}"))
     }
 
     /// One index record for each live key; an object for each version that a read or an event may need; no slot that
@@ -288,13 +304,15 @@ async fn strike(world: World, host: Host, plan: Arc<Plan>) {
     let Some(every_max) = plan.strike_every_max else { return };
     for _ in 0..STRIKES_MAX {
         world.linger(every_max).await;
-        match world.below(4) {
-            2 if plan.rivals => host.rival(None),
-            3 if plan.rivals => {
-                let pause = Duration::from_millis(world.below(PAUSE_MAX.as_millis() as u64));
-                host.rival(Some(pause));
-            }
-            _ => host.crash(),
+        // Long enough for another one to take over, in half of the cases.
+        let pause_max = plan.leader_lease.map_or(PAUSE_MAX, |lease| lease.length * 4);
+        let pause = Duration::from_nanos(world.below(pause_max.as_nanos() as u64));
+        match world.below(6) {
+            _ if plan.sleepy && world.chance(800) => host.pause_one(pause),
+            0 => host.crash_all(),
+            1 => host.stop_one(),
+            2 => host.pause_one(pause),
+            _ => host.crash_one(),
         }
     }
 }

@@ -17,26 +17,10 @@ const (
 	diskWriteSize = 1 << 20
 )
 
-// mount mounts a tmpfs for the time of the test: a disk that is small, or cannot be written to.
-func mount(t *testing.T, flags uintptr, options string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, options); err != nil {
-		t.Fatalf("mounting a tmpfs on %s: %v. This test needs root, or CAP_SYS_ADMIN in a user namespace of its own: "+
-			"run the suite as root, or under `unshare --user --map-root-user --mount`", dir, err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Errorf("unmounting %s: %v", dir, err)
-		}
-	})
-	return dir
-}
-
 // On a full disk writes are refused in etcd's words; what was acknowledged stays and can be read; deleting and compacting
 // makes room.
 func TestAFullDiskRefusesWritesAndLosesNothing(t *testing.T) {
-	disk := mount(t, 0, fmt.Sprintf("size=%d", diskBytes))
+	disk := harness.Mount(t, 0, fmt.Sprintf("size=%d", diskBytes))
 	s := start(t, harness.DataDir(filepath.Join(disk, "data")))
 	value := strings.Repeat("x", diskWriteSize)
 	var refused error
@@ -92,7 +76,7 @@ func TestAFullDiskRefusesWritesAndLosesNothing(t *testing.T) {
 
 func TestAReadOnlyDataDirectoryIsRefused(t *testing.T) {
 	t.Parallel()
-	disk := mount(t, syscall.MS_RDONLY, "")
+	disk := harness.Mount(t, syscall.MS_RDONLY, "")
 	dir := filepath.Join(disk, "data")
 	requireRefused(t, serve(t, dir), exitFailed, dir, "Read-only file system")
 }

@@ -67,13 +67,6 @@ func start(t *testing.T, opts ...harness.Option) *pair {
 	return bind(t, orlop, etcd)
 }
 
-// startOrlopWith starts two empty stores, with options for Orlop alone.
-func startOrlopWith(t *testing.T, opts ...harness.Option) *pair {
-	t.Helper()
-	t.Parallel()
-	return bind(t, connect(t, "orlop", harness.StartOrlop(t, opts...)), connect(t, "etcd", harness.StartEtcd(t)))
-}
-
 // with returns the same two stores for a subtest.
 func (p *pair) with(t *testing.T) *pair {
 	return bind(t, p.orlop, p.etcd)

@@ -88,19 +88,6 @@ func TestEverySortTargetAndOrder(t *testing.T) {
 	}
 }
 
-func TestCountCoversTheKeysBeyondTheLimit(t *testing.T) {
-	p := start(t)
-	for i := range 25 {
-		p.put.ok(put(fmt.Sprintf("k%02d", i), "v"))
-	}
-	request := list("k")
-	request.Limit = 10
-	page := p.rng.ok(request)
-	if page.Count != 25 || !page.More || len(page.Kvs) != 10 {
-		t.Fatalf("count %d, more %v, %d keys; expected 25, true, 10", page.Count, page.More, len(page.Kvs))
-	}
-}
-
 // A list in pages, as kube-apiserver reads one: all pages at the revision of the first, whatever is written between.
 func TestPagesArePinnedToOneRevision(t *testing.T) {
 	p := start(t)

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Built or run, not written.
-const SKIPPED_DIRS: [&str; 3] = ["target", ".git", "orlop-data"];
-/// Written by tools or by others.
-const SKIPPED_FILES: [&str; 3] = ["Cargo.lock", "go.sum", "LICENSE"];
+/// Built, run or found, not written.
+const SKIPPED_DIRS: [&str; 4] = ["target", ".git", "orlop-data", "corpus"];
+/// Written by tools or by others. `.git` is a file in a linked worktree.
+const SKIPPED_FILES: [&str; 4] = ["Cargo.lock", "go.sum", "LICENSE", ".git"];
 
 /// A file of the project, its path relative to the checkout.
 pub(super) struct File {

@@ -1,6 +1,7 @@
 //! Runs the program that was built with these tests.
 
 #![allow(clippy::unwrap_used, reason = "a test whose equipment breaks has failed")]
+#![allow(dead_code, reason = "each test program uses its part of it")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};

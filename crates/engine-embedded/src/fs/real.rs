@@ -8,7 +8,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{File, Fs, LockError};
 
-const LOCK_NAME: &str = "LOCK";
+pub(super) const LOCK_NAME: &str = "LOCK";
 
 /// A directory of the machine's file system.
 pub(crate) struct RealFs {
@@ -36,14 +36,7 @@ impl RealFs {
 
 impl Fs for RealFs {
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            // A name that is not UTF-8 is none of ours.
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        names(&self.dir)
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -83,8 +76,7 @@ impl Fs for RealFs {
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-                return Err(LockError::Held(holder));
+                return Err(LockError::Held(holder(&path)));
             }
             Err(fs::TryLockError::Error(error)) => return Err(LockError::Io(error)),
         }
@@ -93,6 +85,23 @@ impl Fs for RealFs {
         let _ = file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0);
         Ok(Box::new(file))
     }
+}
+
+/// The names of all files in `dir`.
+pub(super) fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        // A name that is not UTF-8 is none of ours.
+        if let Ok(name) = entry?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The process that says in the lock file that it has the directory.
+pub(super) fn holder(lock: &Path) -> Option<u32> {
+    fs::read_to_string(lock).ok().and_then(|text| text.trim().parse().ok())
 }
 
 struct RealFile(fs::File);

@@ -14,6 +14,9 @@ use super::{File, Fs, LockError};
 /// A disk writes this many bytes as a whole or not at all.
 const SECTOR: usize = 512;
 
+/// The system's cache knows by pages what is still to be written.
+const PAGE: usize = 4096;
+
 /// The next operations that fail, and how.
 #[derive(Default)]
 pub(crate) struct Faults {
@@ -31,6 +34,9 @@ struct Content {
     now: Vec<u8>,
     /// What a power loss certainly leaves.
     durable: Vec<u8>,
+    /// The pages that the next fsync writes. One that fails forgets them, as Linux does: those that come after it
+    /// succeed without them.
+    dirty: BTreeSet<usize>,
     /// Disk space taken: `allocate` takes it ahead of `now`'s writes.
     taken: usize,
     /// Names and handles.
@@ -59,6 +65,27 @@ struct SimFile {
     fs: SimFs,
     id: usize,
     is_segment: bool,
+}
+
+impl Content {
+    /// Notes that what is between the positions was changed.
+    fn touch(&mut self, start: usize, end: usize) {
+        self.dirty.extend(start / PAGE..end.div_ceil(PAGE));
+    }
+
+    fn set_len(&mut self, len: usize) {
+        self.touch(len, self.now.len());
+        self.now.resize(len, 0);
+    }
+
+    fn sync(&mut self) {
+        self.durable.resize(self.now.len(), 0);
+        for page in std::mem::take(&mut self.dirty) {
+            let end = ((page + 1) * PAGE).min(self.now.len());
+            let start = (page * PAGE).min(end);
+            self.durable[start..end].copy_from_slice(&self.now[start..end]);
+        }
+    }
 }
 
 impl Disk {
@@ -108,6 +135,7 @@ impl SimFs {
         let id = disk.names[name];
         disk.files[id].durable.clone_from(&content);
         disk.files[id].now = content;
+        disk.files[id].dirty.clear();
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -121,7 +149,8 @@ impl SimFs {
         for (name, &id) in &disk.names {
             let now = disk.files[id].now.clone();
             copy.names.insert(name.clone(), copy.files.len());
-            copy.files.push(Content { durable: now.clone(), taken: disk.files[id].taken, now, names: 1 });
+            let taken = disk.files[id].taken;
+            copy.files.push(Content { durable: now.clone(), taken, now, names: 1, ..Content::default() });
         }
         copy.durable_names = copy.names.clone();
         SimFs { disk: Arc::new(Mutex::new(copy)), ..SimFs::default() }
@@ -148,7 +177,8 @@ impl SimFs {
             let file = &disk.files[id];
             let now = torn(&file.durable, &file.now, random);
             copy.names.insert(name, copy.files.len());
-            copy.files.push(Content { durable: now.clone(), taken: file.taken, now, names: 1 });
+            let (durable, taken) = (now.clone(), file.taken);
+            copy.files.push(Content { durable, taken, now, names: 1, ..Content::default() });
         }
         copy.durable_names = copy.names.clone();
         SimFs { disk: Arc::new(Mutex::new(copy)), ..SimFs::default() }
@@ -228,7 +258,7 @@ impl Fs for SimFs {
         let mut disk = self.disk.lock();
         let id = match disk.names.get(name) {
             Some(&id) => {
-                disk.files[id].now.clear();
+                disk.files[id].set_len(0);
                 disk.files[id].taken = 0;
                 id
             }
@@ -321,11 +351,12 @@ impl File for SimFile {
         }
         let (start, end) = (offset as usize, offset as usize + bytes.len());
         disk.take(self.id, end)?;
-        let now = &mut disk.files[self.id].now;
-        if now.len() < end {
-            now.resize(end, 0);
+        let file = &mut disk.files[self.id];
+        if file.now.len() < end {
+            file.now.resize(end, 0);
         }
-        now[start..end].copy_from_slice(bytes);
+        file.now[start..end].copy_from_slice(bytes);
+        file.touch(start, end);
         failure.map_or(Ok(()), |kind| Err(kind.into()))
     }
 
@@ -333,10 +364,10 @@ impl File for SimFile {
         self.fs.change()?;
         let mut disk = self.fs.disk.lock();
         if disk.faults.fsync {
+            disk.files[self.id].dirty.clear();
             return Err(io::Error::other("input/output error"));
         }
-        let file = &mut disk.files[self.id];
-        file.durable.clone_from(&file.now);
+        disk.files[self.id].sync();
         Ok(())
     }
 
@@ -351,7 +382,7 @@ impl File for SimFile {
             return Err(io::Error::other("input/output error"));
         }
         let file = &mut disk.files[self.id];
-        file.now.resize(len as usize, 0);
+        file.set_len(len as usize);
         file.taken = file.taken.min(len as usize);
         Ok(())
     }

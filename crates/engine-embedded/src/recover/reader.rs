@@ -10,7 +10,9 @@ use super::merge::{self, Run, RunSource};
 use super::{at, corrupt};
 use crate::config::Config;
 use crate::error::OpenError;
-use crate::format::{FrameKind, SegmentHeader, hint_name, listed_segments, parse_name, segment_name};
+use crate::format::{
+    FrameKind, SEGMENT_HEADER_LEN, SegmentHeader, hint_name, listed_segments, parse_name, segment_name,
+};
 use crate::fs::{File, Fs};
 use crate::hint::{self, Gather, Item, Summary};
 use crate::index::Index;
@@ -28,6 +30,17 @@ pub(super) struct Scanned {
     pub(super) next_seq: u64,
     pub(super) sealed: bool,
     pub(super) marked: bool,
+    /// What comes before it was durable, as a frame says that was written after the fsync.
+    proven: u64,
+}
+
+/// A complete segment that was opened.
+pub(super) struct Sealed {
+    pub(super) segment: Segment,
+    pub(super) run: Run,
+    pub(super) header: SegmentHeader,
+    /// The number of its last frame.
+    pub(super) last_seq: u64,
 }
 
 /// Reads the files of a directory.
@@ -70,6 +83,7 @@ impl Reader<'_> {
         let mut gather = Gather::default();
         let (mut manifest, mut retired) = (None, Vec::new());
         let mut marked = true;
+        let mut proven = SEGMENT_HEADER_LEN as u64;
         let mut bad = None;
         loop {
             let frame = match walker.next() {
@@ -82,9 +96,12 @@ impl Reader<'_> {
                 }
             };
             marked = false;
+            proven = proven.max(frame.header.durable_end);
             match frame.header.kind {
                 FrameKind::Batch | FrameKind::Relocation => gather.add(&frame).map_err(failed)?,
                 FrameKind::Manifest => {
+                    // It was durable before the file got its name.
+                    proven = frame.body_start + frame.body.len() as u64;
                     manifest = Some(listed_segments(frame.body));
                     marked = true;
                 }
@@ -94,13 +111,12 @@ impl Reader<'_> {
             }
         }
         let Some(manifest) = manifest else {
-            // The manifest was durable before the file got its name.
             let error = bad.unwrap_or(WalkError::Bad { offset: 0, reason: "the manifest is missing" });
             return Err(failed(error));
         };
         let (end, next_seq, sealed) = (walker.at, walker.seq, walker.sealed);
         let items = gather.finish();
-        Ok((Scanned { items, manifest, retired, end, next_seq, sealed, marked }, bad))
+        Ok((Scanned { items, manifest, retired, end, next_seq, sealed, marked, proven }, bad))
     }
 
     /// Reads the segment that was written to last, and cuts off a write that was interrupted.
@@ -137,7 +153,10 @@ impl Reader<'_> {
                 }
             }
         }
-        // After a kill, complete batches may be there that no fsync covered: they are shown from now on.
+        // After a kill, complete batches may be there that no fsync covered: they are shown from now on. After a failed
+        // fsync they may be in the system's cache alone and count as written there, so that an fsync would leave them
+        // out: they have to be written again.
+        at(self.fs, "write again", &name, write_again(file.as_ref(), scanned.proven, scanned.end))?;
         at(self.fs, "fsync", &name, file.sync_all())?;
         let dir = self.fs.sync_dir();
         dir.map_err(|source| OpenError::Io { operation: "fsync", path: config.dir.clone(), source })?;
@@ -177,7 +196,7 @@ impl Reader<'_> {
     }
 
     /// Opens a segment that is not the last: it must be complete.
-    pub(super) fn sealed_segment(&self, id: u32) -> Result<(Segment, Run), OpenError> {
+    pub(super) fn sealed_segment(&self, id: u32) -> Result<Sealed, OpenError> {
         let (file, header) = self.open_segment(id)?;
         let len = at(self.fs, "read", &segment_name(id), file.len())?;
         let mut segment = Segment::new(file.clone());
@@ -193,9 +212,10 @@ impl Reader<'_> {
             }
             segment.len = summary.end;
             self.trim(id, file.as_ref(), len, summary.end);
-            return Ok((segment, Run { segment: id, source: RunSource::Hint(reader) }));
+            let run = Run { segment: id, source: RunSource::Hint(reader) };
+            return Ok(Sealed { segment, run, header, last_seq: summary.last_seq });
         }
-        let (items, end) = self.rescan(id, file.as_ref(), header)?;
+        let (items, Summary { end, last_seq, .. }) = self.rescan(id, file.as_ref(), header)?;
         segment.len = end;
         self.trim(id, file.as_ref(), len, end);
         // Where the hint can be written, the list of keys need not stay in memory until the index is built.
@@ -203,7 +223,7 @@ impl Reader<'_> {
             Ok((_, reader)) => RunSource::Hint(reader),
             Err(_) => RunSource::Items(items),
         };
-        Ok((segment, Run { segment: id, source }))
+        Ok(Sealed { segment, run: Run { segment: id, source }, header, last_seq })
     }
 
     /// Gives back the space behind a footer, where a crash came before that.
@@ -216,7 +236,12 @@ impl Reader<'_> {
     }
 
     /// Reads a complete segment and makes its hint again.
-    fn rescan(&self, id: u32, file: &dyn File, header: SegmentHeader) -> Result<(Vec<Item>, u64), OpenError> {
+    fn rescan(
+        &self,
+        id: u32,
+        file: &dyn File,
+        header: SegmentHeader,
+    ) -> Result<(Vec<Item>, Summary), OpenError> {
         info!(segment = id, "reading a whole segment: its hint is missing or damaged");
         let (scanned, bad) = self.scan(file, header)?;
         if let Some(bad) = bad {
@@ -234,7 +259,7 @@ impl Reader<'_> {
         if let Err(error) = hint::write(self.fs, &summary, &scanned.items) {
             warn!(file = %self.fs.path(&hint_name(id)).display(), %error, "could not write a hint");
         }
-        Ok((scanned.items, scanned.end))
+        Ok((scanned.items, summary))
     }
 
     /// Builds the index; a hint that turns out to be damaged is replaced by its segment.
@@ -265,6 +290,19 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Writes a part of a file as it is read.
+fn write_again(file: &dyn File, start: u64, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0; end.saturating_sub(start).min(64 << 10) as usize];
+    let mut offset = start;
+    while offset < end {
+        let len = (end - offset).min(bytes.len() as u64) as usize;
+        file.read_exact_at(&mut bytes[..len], offset)?;
+        file.write_all_at(&bytes[..len], offset)?;
+        offset += len as u64;
+    }
+    Ok(())
 }
 
 /// Overwrites a torn write with zeros, which keeps the space that the file has; cuts the file if that fails.

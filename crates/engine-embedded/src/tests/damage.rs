@@ -4,6 +4,7 @@ use bytes::Bytes;
 use engine::{Engine, ReadError};
 
 use super::{dump, open, put};
+use crate::format::{FrameKind, FramePlace, FrameWriter, SEGMENT_HEADER_LEN, SegmentHeader};
 use crate::fs::sim::SimFs;
 use crate::{EmbeddedEngine, OpenError};
 
@@ -129,6 +130,26 @@ async fn a_missing_segment_is_found_and_named() {
     let fs = original.after_kill();
     crate::fs::Fs::remove(&fs, "FORMAT").unwrap();
     assert!(open(&fs).err().unwrap().to_string().contains("FORMAT"));
+}
+
+#[tokio::test]
+async fn a_segment_of_another_life_is_found_and_named() {
+    let (fs, _) = filled().await;
+    let name = &named(&fs, ".seg")[1];
+    // Whole in itself, its name and its checksums right; but it begins with a number that the one before has given.
+    let mut segment = fs.content(name);
+    let header: &[u8; SEGMENT_HEADER_LEN] = segment[..SEGMENT_HEADER_LEN].try_into().unwrap();
+    let header = SegmentHeader { first_seq: 1, ..SegmentHeader::decode(header).unwrap() };
+    segment.truncate(SEGMENT_HEADER_LEN);
+    segment.copy_from_slice(&header.encode());
+    for (seq, kind) in [(1, FrameKind::Manifest), (2, FrameKind::Footer)] {
+        let place = FramePlace { segment: header.segment, salt: header.salt, seq, durable_end: 0 };
+        FrameWriter::begin(&mut segment).end(kind, place);
+    }
+    fs.set_content(name, segment);
+    crate::fs::Fs::remove(&fs, &name.replace(".seg", ".hint")).unwrap();
+    let error = open(&fs).err().unwrap().to_string();
+    assert!(error.contains(name.as_str()) && error.contains("does not follow"), "{error}");
 }
 
 #[tokio::test]

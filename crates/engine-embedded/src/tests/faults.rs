@@ -2,6 +2,7 @@
 
 use std::io;
 
+use base::SeededRandom;
 use engine::{Batch, BatchClass, CommitError, Engine, ReadError};
 
 use super::{delete, dump, open, put};
@@ -67,6 +68,31 @@ async fn a_full_disk_that_is_given_more_space_takes_new_data_again() {
 }
 
 #[tokio::test]
+async fn after_a_full_disk_the_next_segment_does_not_take_the_space_of_the_reserve() {
+    let fs = SimFs::default();
+    fs.set_capacity(Some(80 * KIB));
+    let engine = open(&fs).unwrap();
+    fill(&engine).await;
+    let mut heartbeat = Batch { class: BatchClass::Reclaim, ..Batch::default() };
+    heartbeat.put("lease", vec![1; 500]);
+    while fs.names().contains(&"RESERVE".to_owned()) {
+        engine.commit(heartbeat.clone()).await.unwrap();
+    }
+    // The reserve is a segment now. More than half of it is used, so that a file for the next one is wanted.
+    for _ in 0..16 {
+        engine.commit(heartbeat.clone()).await.unwrap();
+    }
+    // Enough for a new reserve, not for a segment beside it.
+    fs.set_capacity(Some(108 * KIB));
+    for _ in 0..3 {
+        engine.commit(heartbeat.clone()).await.unwrap();
+    }
+    engine.reclaim().await.unwrap();
+    assert!(fs.names().contains(&"RESERVE".to_owned()), "{:?}", fs.names());
+    engine.commit(put("more", vec![7; 1000])).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_failed_write_is_taken_back_and_named_as_not_applied() {
     let fs = SimFs::default();
     let engine = open(&fs).unwrap();
@@ -113,6 +139,27 @@ async fn a_failed_fsync_closes_the_engine_and_leaves_the_batch_undetermined() {
     let engine = open(&fs).unwrap();
     let found = dump(&engine).await.len();
     assert!(found == 1 || found == 2);
+}
+
+#[tokio::test]
+async fn what_a_failed_fsync_left_in_the_cache_is_durable_once_a_start_has_shown_it() {
+    for seed in 0..20 {
+        let fs = SimFs::default();
+        let engine = open(&fs).unwrap();
+        engine.commit(put("before", "1")).await.unwrap();
+        fs.faults(|faults| faults.fsync = true);
+        engine.commit(put("during", vec![2; 9000])).await.unwrap_err();
+        fs.faults(|faults| faults.fsync = false);
+        drop(engine);
+        // The machine goes on, and so does its cache: the batch is read from there.
+        let engine = open(&fs).unwrap();
+        assert_eq!(dump(&engine).await.len(), 2);
+        engine.commit(put("after", "3")).await.unwrap();
+        let shown = dump(&engine).await;
+        let cut = fs.power_loss(&SeededRandom::new(seed));
+        drop(engine);
+        assert_eq!(dump(&open(&cut).unwrap()).await, shown, "seed {seed}");
+    }
 }
 
 #[tokio::test]

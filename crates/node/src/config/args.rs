@@ -26,7 +26,7 @@ pub(crate) enum Wants {
     Version,
 }
 
-const COMMANDS: [&str; 3] = ["serve", "help", "version"];
+const COMMANDS: [&str; 4] = ["serve", "help", "version", "log"];
 
 /// Reads a command line to its end, whatever is wrong with it.
 pub(crate) fn parse(arguments: Vec<OsString>, problems: &mut Problems) -> Arguments {

@@ -10,6 +10,7 @@ use super::setting::Setting;
 use super::settings::{CONFIG_FILE, SETTINGS};
 use super::source::Source;
 use super::{Config, EngineKind, LogConfig, LogFormat, environment, file, help};
+use crate::commands::{self, OperatorCommand, Parsed};
 
 /// What a process was started for.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +19,21 @@ pub enum Command {
     Serve(Box<Config>),
     /// Print this text.
     Print(String),
+    /// Do this for an operator.
+    Operate(OperatorCommand),
 }
 
 /// Reads what to do and with which settings: a flag goes before an environment variable, that before the file, and
 /// that before the default. Everything that is wrong is reported, wherever it stands.
 pub fn read(source: &dyn Source) -> Result<Command, Problems> {
     let mut problems = Problems::default();
+    if let Some(parsed) = commands::parse(source, &mut problems) {
+        return match parsed {
+            _ if !problems.is_empty() => Err(problems),
+            Parsed::Run(command) => Ok(Command::Operate(command)),
+            Parsed::Print(text) => Ok(Command::Print(text)),
+        };
+    }
     let arguments = args::parse(source.arguments(), &mut problems);
     match arguments.wants {
         Wants::Help => return Ok(Command::Print(help::help())),

@@ -193,6 +193,7 @@ fn wrong_values_are_refused_with_what_was_expected() {
         ("--config-file=gone.toml", "gone.toml: the configuration file cannot be read: entity not found"),
         ("start", "start: there is no such command"),
         ("sevre", "sevre: there is no such command; did you mean serve?"),
+        ("lig", "lig: there is no such command; did you mean log?"),
         ("--data-dir --engine=memory", "--data-dir: expected a DIR behind it"),
         (
             "--initial-cluster=a=b",

@@ -11,26 +11,33 @@ use layout::meta::Reclaimed;
 use layout::system::{Alarm, LeaseRecord};
 use model::{LeaseId, Revision};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
 
 use super::SystemState;
 use super::trail::{Holds, Trail, Trim};
 use crate::error::SystemFailure;
+use crate::leadership::Leadership;
 use crate::log_writer::{AppendError, LogWriter};
 
 /// A batch takes at most this many changes.
 const BATCH_CHANGES_MAX: usize = 4096;
 
-/// A change that somebody asks for.
-pub(crate) struct Command {
-    pub(crate) change: SystemChange,
-    pub(crate) answer: oneshot::Sender<Result<(), SystemFailure>>,
+/// What the sequencer is asked to do.
+pub(crate) enum Command {
+    /// Make a change, and tell how that went.
+    Change(SystemChange, Answer),
+    /// Write a record, with or without changes, so that others see that somebody is there.
+    Beat,
 }
+
+type Answer = oneshot::Sender<Result<(), SystemFailure>>;
 
 pub(crate) struct SystemSequencer {
     pub(crate) state: Arc<SystemState>,
     pub(crate) space: KeySpace,
     pub(crate) log: LogWriter,
     pub(crate) trail: Trail,
+    pub(crate) leadership: Leadership,
     pub(crate) commands: mpsc::Receiver<Command>,
     /// The store's revision: nothing above it can be compacted.
     pub(crate) published: watch::Receiver<Revision>,
@@ -40,7 +47,9 @@ pub(crate) struct SystemSequencer {
 #[derive(Default)]
 struct Round {
     changes: Vec<SystemChange>,
-    answers: Vec<(Command, Result<(), SystemFailure>)>,
+    /// A record is to be written even without changes.
+    beat: bool,
+    answers: Vec<(SystemChange, Answer, Result<(), SystemFailure>)>,
     leases: HashMap<LeaseId, Option<LeaseRecord>>,
     compacted: Option<Revision>,
     alarms: BTreeMap<Alarm, bool>,
@@ -66,14 +75,28 @@ impl SystemSequencer {
                 return Err(lost);
             }
         }
+        self.give_up().await;
         Ok(())
+    }
+
+    /// Lets another process take over without the silence, as the last thing done.
+    async fn give_up(&mut self) {
+        if self.leadership.release() {
+            let released =
+                self.log.append(Revision::FIRST, Body::Released, BatchClass::Reclaim, Vec::new).await;
+            if let Err(error) = released {
+                warn!(error = ?error, "the store is not given up in so many words; others will wait for the lease");
+            }
+        }
     }
 
     /// Tells those who still wait that nothing of theirs was begun.
     async fn refuse_waiting(&mut self, lost: &Failure) {
         self.commands.close();
         while let Some(command) = self.commands.recv().await {
-            let _ = command.answer.send(Err(SystemFailure::Unavailable(lost.reason.clone())));
+            if let Command::Change(_, answer) = command {
+                let _ = answer.send(Err(SystemFailure::Unavailable(lost.reason.clone())));
+            }
         }
     }
 
@@ -82,11 +105,17 @@ impl SystemSequencer {
         let outcome = match self.append(&round).await {
             Err(AppendError::NoSpace(reason)) if round.grants() => {
                 // The disk is full for new leases; what frees space must still get through.
-                let is_grant = |command: &Command| matches!(command.change, SystemChange::LeaseGranted(..));
-                let (grants, rest): (Vec<_>, Vec<_>) =
-                    round.answers.into_iter().map(|(command, _)| command).partition(is_grant);
-                for grant in grants {
-                    let _ = grant.answer.send(Err(SystemFailure::NoSpace(reason.clone())));
+                let mut rest = Vec::new();
+                for (change, answer, _) in round.answers {
+                    match change {
+                        SystemChange::LeaseGranted(..) => {
+                            let _ = answer.send(Err(SystemFailure::NoSpace(reason.clone())));
+                        }
+                        _ => rest.push(Command::Change(change, answer)),
+                    }
+                }
+                if round.beat {
+                    rest.push(Command::Beat);
                 }
                 let round = self.evaluate(rest);
                 let outcome = self.append(&round).await;
@@ -102,8 +131,13 @@ impl SystemSequencer {
     fn evaluate(&self, commands: Vec<Command>) -> Round {
         let mut round = Round::default();
         for command in commands {
-            let outcome = self.evaluate_change(command.change, &mut round);
-            round.answers.push((command, outcome));
+            match command {
+                Command::Change(change, answer) => {
+                    let outcome = self.evaluate_change(change, &mut round);
+                    round.answers.push((change, answer, outcome));
+                }
+                Command::Beat => round.beat = true,
+            }
         }
         round
     }
@@ -159,14 +193,20 @@ impl SystemSequencer {
         }
     }
 
+    /// Writes the round's changes as one record, which proves that nobody has taken over and extends the lease. An
+    /// answer without a change needs that proof as well.
     async fn append(&mut self, round: &Round) -> Result<(), AppendError> {
-        if round.changes.is_empty() {
-            return Ok(());
+        if round.changes.is_empty() && !round.beat {
+            let confirmed = self.leadership.confirm().await;
+            return confirmed.map_err(|error| AppendError::Refused(error.to_string()));
         }
+        // Without the time the record is as good; the lease just does not get longer.
+        let begun = self.leadership.begin_record().await.unwrap_or(None);
         let class = if round.grants() { BatchClass::Normal } else { BatchClass::Reclaim };
         let body = Body::System(round.changes.clone());
         let space = &self.space;
         let slot = self.log.append(Revision::FIRST, body, class, || writes_of(round, space)).await?;
+        self.leadership.extend(begun).await;
         self.trail.push(slot, Holds::Changes);
         Ok(())
     }
@@ -192,8 +232,8 @@ impl SystemSequencer {
                 if !round.changes.is_empty() {
                     self.state.apply(&round.changes);
                 }
-                for (command, outcome) in round.answers {
-                    let _ = command.answer.send(outcome);
+                for (_, answer, outcome) in round.answers {
+                    let _ = answer.send(outcome);
                 }
                 return Ok(());
             }
@@ -204,8 +244,8 @@ impl SystemSequencer {
             }
             Err(AppendError::Unknown(reason)) => (SystemFailure::Undetermined(reason.clone()), Some(reason)),
         };
-        for (command, _) in round.answers {
-            let _ = command.answer.send(Err(failure.clone()));
+        for (_, answer, _) in round.answers {
+            let _ = answer.send(Err(failure.clone()));
         }
         lost.map_or(Ok(()), |reason| Err(Failure { task: "system sequencer", reason }))
     }

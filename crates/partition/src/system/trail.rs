@@ -28,7 +28,7 @@ impl Holds {
         match body {
             Body::Takeover => Holds::Takeover,
             Body::Filler => Holds::Filler,
-            Body::Changes(_) | Body::System(_) => Holds::Changes,
+            Body::Changes(_) | Body::System(_) | Body::Released => Holds::Changes,
         }
     }
 }
@@ -52,6 +52,13 @@ impl Trail {
             self.slots.push_back((last.next(), Holds::Filler));
         }
         self.slots.push_back((slot, holds));
+    }
+
+    /// Notes a slot with changes, or none, unless it is noted already.
+    pub(crate) fn push_new(&mut self, slot: Slot) {
+        if self.slots.back().is_none_or(|(last, _)| *last < slot) {
+            self.push(slot, Holds::Changes);
+        }
     }
 
     /// What may go, once there is enough of it. The same again until [`Trail::trimmed`] says that it is gone.

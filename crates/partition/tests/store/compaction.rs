@@ -158,7 +158,7 @@ async fn a_reader_keeps_what_it_needs_until_it_is_gone() {
     let mut history = History::default();
     write(&machine, &mut history, &[(1, false), (2, false), (1, false), (2, true), (1, true), (3, false)])
         .await;
-    let view = machine.store.partition.view(ReadRevision::At(Revision::new(4))).unwrap();
+    let view = machine.store.partition.view(ReadRevision::At(Revision::new(4))).await.unwrap();
     machine.compact(7).await;
     let read = view.range(&RangeOp::of(KeyRange::all())).await.unwrap();
     let read: Vec<_> = read.versions.iter().map(decode).collect();

@@ -16,7 +16,7 @@ use crate::common::{
 use crate::model::{History, Write};
 
 async fn value_of(machine: &Machine, text: &str) -> Option<Bytes> {
-    let view = machine.store.partition.view(model::ReadRevision::Latest).unwrap();
+    let view = machine.store.partition.view(model::ReadRevision::Latest).await.unwrap();
     let outcome = view.range(&RangeOp::of(KeyRange::single(&key(text)))).await.unwrap();
     outcome.versions.first().map(|version| crate::model::decode(version).value)
 }
@@ -264,7 +264,7 @@ async fn a_value_that_the_index_names_and_the_engine_lost_is_damage_and_not_an_a
     let mut batch = engine::Batch::new();
     batch.delete(object_key);
     engine::Engine::commit(machine.engine.as_ref(), batch).await.unwrap();
-    let view = machine.store.partition.view(model::ReadRevision::Latest).unwrap();
+    let view = machine.store.partition.view(model::ReadRevision::Latest).await.unwrap();
     let failure = view.range(&RangeOp::of(KeyRange::all())).await.unwrap_err();
     assert!(matches!(failure, ReadFailure::Corrupt(_)), "{failure}");
 }

@@ -7,6 +7,7 @@ mod compaction;
 mod faults;
 mod histories;
 mod leases;
+mod log_reader;
 mod long_histories;
 mod model;
 mod ownership;

@@ -117,11 +117,11 @@ impl History {
     }
 
     async fn check_bounds(&self, partition: &Partition) {
-        let open = |revision| partition.view(ReadRevision::At(Revision::new(revision))).map(drop);
-        assert_eq!(open(self.revision() + 1), Err(ReadFailure::FutureRevision));
+        let open = async |revision| partition.view(ReadRevision::At(Revision::new(revision))).await.map(drop);
+        assert_eq!(open(self.revision() + 1).await, Err(ReadFailure::FutureRevision));
         if self.compacted > 1 {
             let compacted = Err(ReadFailure::Compacted(Revision::new(self.compacted)));
-            assert_eq!(open(self.compacted - 1), compacted);
+            assert_eq!(open(self.compacted - 1).await, compacted);
             match partition.events(Revision::new(self.compacted - 1), &KeyRange::all()).await {
                 Err(failure) => assert_eq!(Err(failure), compacted),
                 // Memory may still have them: then they are right.
@@ -136,7 +136,7 @@ impl History {
     }
 
     pub async fn check_state(&self, partition: &Partition, range: &KeyRange, revision: i64) {
-        let view = partition.view(ReadRevision::At(Revision::new(revision))).unwrap();
+        let view = partition.view(ReadRevision::At(Revision::new(revision))).await.unwrap();
         let expected = self.in_range(range, revision);
         let context = format!("{range:?} at {revision}");
         assert_eq!(view.count(range).await.unwrap(), expected.len(), "{context}");

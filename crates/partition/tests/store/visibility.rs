@@ -17,11 +17,11 @@ const LEASE: LeaseId = LeaseId(9);
 async fn assert_shows(machine: &Machine, revision: i64, keys: usize) {
     let partition = &machine.store.partition;
     assert_eq!((machine.revision(), partition.key_count()), (revision, keys));
-    let view = partition.view(ReadRevision::Latest).unwrap();
+    let view = partition.view(ReadRevision::Latest).await.unwrap();
     assert_eq!((view.revision().get(), view.newest().get()), (revision, revision));
     let outcome = view.range(&RangeOp::of(KeyRange::all())).await.unwrap();
     assert_eq!((outcome.count, outcome.versions.len()), (keys, keys));
-    let future = partition.view(ReadRevision::At(Revision::new(revision + 1)));
+    let future = partition.view(ReadRevision::At(Revision::new(revision + 1))).await;
     assert_eq!(future.map(drop), Err(ReadFailure::FutureRevision));
     for from in 2..=revision + 1 {
         let page = partition.events(Revision::new(from), &KeyRange::all()).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_view_opened_beside_a_batch_that_fails_shows_what_was_there_before() {
         };
         let (written, view) = tokio::join!(machine.txn(both), async {
             hold.reached().await;
-            let view = machine.store.partition.view(ReadRevision::Latest).unwrap();
+            let view = machine.store.partition.view(ReadRevision::Latest).await.unwrap();
             hold.release();
             view
         });

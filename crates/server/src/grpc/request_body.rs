@@ -11,7 +11,7 @@ const PREFIX_BYTES: usize = 5;
 
 /// The body of a gRPC request that reads along: it counts messages and refuses one that is too large at its first
 /// bytes, with the code and the text of Go's gRPC.
-pub(super) struct RequestBody<B> {
+pub(crate) struct RequestBody<B> {
     body: B,
     message_bytes_max: usize,
     received: Counter,
@@ -23,7 +23,7 @@ pub(super) struct RequestBody<B> {
 }
 
 impl<B> RequestBody<B> {
-    pub(super) fn new(body: B, message_bytes_max: usize, received: Counter) -> RequestBody<B> {
+    pub(crate) fn new(body: B, message_bytes_max: usize, received: Counter) -> RequestBody<B> {
         RequestBody {
             body,
             message_bytes_max,

@@ -41,13 +41,16 @@ impl Check {
             }
             Check::DataCorruption | Check::NonLearner => Ok(()),
             Check::SerializableRead => read(backend),
-            Check::LinearizableRead => backend.check_engine().await.map_err(|error| error.to_string()),
+            Check::LinearizableRead => {
+                backend.check_engine().await.map_err(|error| error.to_string())?;
+                backend.store.partition.confirm().await.map_err(|error| error.to_string())
+            }
         }
     }
 }
 
 fn read(backend: &Backend) -> Result<(), String> {
-    let view = backend.store.partition.view(ReadRevision::Latest);
+    let view = backend.store.partition.serializable_view(ReadRevision::Latest);
     view.map(drop).map_err(|failure| failure.to_string())
 }
 

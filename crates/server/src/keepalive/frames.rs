@@ -1,13 +1,13 @@
 /// Whose frames they are: a client's begin with the connection preface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     FromClient,
     FromServer,
 }
 
 /// What a frame is to the one who counts pings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(crate) enum Frame {
     /// A question whether the connection lives.
     Ping,
     /// Headers or data: part of a call or an answer.
@@ -19,7 +19,7 @@ pub(super) enum Frame {
 /// Follows one direction of a connection from frame to frame (RFC 9113, sections 3.4 and 4.1), whatever pieces its
 /// bytes come in. Costs nine bytes of copying a frame.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     position: Position,
     header: [u8; HEADER_LEN],
 }
@@ -44,7 +44,7 @@ const TYPE_PING: u8 = 6;
 const FLAG_ACK: u8 = 1;
 
 impl Frames {
-    pub(super) fn new(direction: Direction) -> Frames {
+    pub(crate) fn new(direction: Direction) -> Frames {
         let position = match direction {
             Direction::FromClient => Position::Preface(0),
             Direction::FromServer => Position::Header(0),
@@ -53,12 +53,12 @@ impl Frames {
     }
 
     /// Whether the last frame has passed whole and the next has not begun.
-    pub(super) fn is_between_frames(&self) -> bool {
+    pub(crate) fn is_between_frames(&self) -> bool {
         matches!(self.position, Position::Header(0))
     }
 
     /// Shows each frame whose header is complete with `bytes`.
-    pub(super) fn pass(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
+    pub(crate) fn pass(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
         while !bytes.is_empty() {
             let taken = match self.position {
                 Position::Lost => return,

@@ -11,6 +11,7 @@ use proto::service::kv_server::Kv;
 use proto::spliced::{DeleteRangeResponse, PutResponse, RangeResponse, RangeStreamResponse, TxnResponse};
 use tonic::{Request, Response, Status};
 
+use super::answer::sendable;
 use super::range_stream;
 use crate::admission::cost_bytes;
 use crate::backend::Backend;
@@ -57,12 +58,19 @@ impl KvService {
 #[async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        let op = from_proto::range(request.into_inner())?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let op = from_proto::range(request)?;
         let backend = &self.0;
         backend.metrics.mvcc.ranges.inc();
-        let view = backend.store.partition.view(op.revision).map_err(failure::read)?;
+        let partition = &backend.store.partition;
+        let view = match serializable {
+            true => partition.serializable_view(op.revision),
+            false => partition.view(op.revision).await,
+        };
+        let view = view.map_err(failure::read)?;
         let outcome = view.range(&op).await.map_err(failure::read)?;
-        Ok(Response::new(to_proto::range(backend.identity.header(view.newest()), outcome)))
+        sendable(to_proto::range(backend.identity.header(view.newest()), outcome))
     }
 
     type RangeStreamStream = BoxStream<'static, Result<RangeStreamResponse, Status>>;
@@ -94,7 +102,7 @@ impl Kv for KvService {
         let delete = from_proto::delete(request)?;
         too_large?;
         let outcome = self.run(Txn::only(Op::Delete(delete))).await?;
-        Ok(Response::new(to_proto::delete(&self.0.identity, outcome)))
+        sendable(to_proto::delete(&self.0.identity, outcome))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
@@ -105,7 +113,7 @@ impl Kv for KvService {
             too_large?;
         }
         let outcome = self.run(txn).await?;
-        Ok(Response::new(to_proto::txn(&self.0.identity, outcome)))
+        sendable(to_proto::txn(&self.0.identity, outcome))
     }
 
     async fn compact(

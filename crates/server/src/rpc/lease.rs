@@ -109,7 +109,7 @@ impl Lease for LeaseService {
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         let header = self.0.newest_header();
         let lease = LeaseId(id);
-        let answer = match self.0.leases.remaining(lease) {
+        let answer = match self.0.leases.remaining(lease).await? {
             Some(time) => LeaseTimeToLiveResponse {
                 header,
                 id,
@@ -127,7 +127,8 @@ impl Lease for LeaseService {
         &self,
         _: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
-        let leases = self.0.leases.list().into_iter().map(|lease| LeaseStatus { id: lease.0 }).collect();
+        let leases =
+            self.0.leases.list().await?.into_iter().map(|lease| LeaseStatus { id: lease.0 }).collect();
         Ok(Response::new(LeaseLeasesResponse { header: self.0.newest_header(), leases }))
     }
 }

@@ -16,6 +16,7 @@ use watch::{Filter, HistoryError, Request, Session, Update, WatchId};
 use crate::backend::Backend;
 use crate::convert::to_proto;
 use crate::error::EtcdError;
+use crate::failure;
 
 /// One stream may have this many watchers; kube-apiserver has one or two on each.
 const WATCHERS_MAX: usize = 100_000;
@@ -71,7 +72,11 @@ impl Driver {
             }
             match self.wake().await {
                 Wake::Stopping => return self.end(EtcdError::Stopped.into()),
-                Wake::Request(Ok(Some(request))) => self.handle(request),
+                Wake::Request(Ok(Some(request))) => {
+                    if let Err(status) = self.handle(request).await {
+                        return self.end(status);
+                    }
+                }
                 // A client may close its side and go on listening.
                 Wake::Request(Ok(None)) => self.requests = None,
                 Wake::Request(Err(status)) => {
@@ -122,9 +127,16 @@ impl Driver {
         Some(Err(status))
     }
 
-    fn handle(&mut self, request: WatchRequest) {
+    async fn handle(&mut self, request: WatchRequest) -> Result<(), Status> {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CreateRequest(create)) => {
+                // Who watches from now on is told when that is: not below anything that was acknowledged before.
+                if create.start_revision == 0 {
+                    let confirmed = self.backend.store.partition.confirm().await;
+                    confirmed.map_err(|error| failure::read(error.into()))?;
+                }
+                self.create(create);
+            }
             Some(RequestUnion::CancelRequest(cancel)) => {
                 let id = WatchId(cancel.watch_id);
                 if self.session.cancel(id) {
@@ -136,6 +148,7 @@ impl Driver {
             Some(RequestUnion::ProgressRequest(_)) => self.session.request_progress(),
             None => {}
         }
+        Ok(())
     }
 
     fn create(&mut self, create: WatchCreateRequest) {
@@ -248,7 +261,7 @@ fn request_of(create: WatchCreateRequest) -> Request {
 const EVENT_FRAME_BYTES: usize = 5;
 
 /// Cuts a response into several of about `bytes_max` each; all but the last say that more follows.
-pub(super) fn fragments(response: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
+pub(crate) fn fragments(response: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
     if response.events.len() < 2 || response.encoded_len() < bytes_max {
         return vec![response];
     }

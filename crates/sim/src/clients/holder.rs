@@ -51,10 +51,7 @@ impl Client {
     async fn renew(&self, lease: LeaseId) {
         let live_before = self.oracle.known().leases.get(&lease) == Some(&false);
         let renewed = self.call(|process| async move { process.leases.renew(lease, PATIENCE).await }).await;
-        let Ok(Answered { answer, begun, by_owner, .. }) = renewed else { return };
-        if !by_owner {
-            return;
-        }
+        let Ok(Answered { answer, begun, .. }) = renewed else { return };
         match answer {
             Ok(Some(ttl)) => self.promise(lease, begun, ttl),
             Ok(None) => {
@@ -68,7 +65,7 @@ impl Client {
     async fn end_lease(&self, lease: LeaseId) {
         self.oracle.known().unwanted.insert(lease);
         let ended = self.call(|process| async move { process.leases.revoke(lease).await }).await;
-        let Ok(Answered { answer, by_owner, .. }) = ended else { return };
+        let Ok(Answered { answer, .. }) = ended else { return };
         let gone = match &answer {
             Ok(()) => true,
             Err(status) => status.message() == NOT_FOUND,
@@ -79,7 +76,7 @@ impl Client {
             known.history.newest().values().any(|version| version.lease == lease),
         );
         drop(known);
-        self.world.check(!gone || !by_owner || !exists, || format!("lease {lease} was told to be gone"));
+        self.world.check(!gone || !exists, || format!("lease {lease} was told to be gone"));
         self.world.check(answer.is_err() || !attached, || format!("keys of the ended lease {lease} live"));
     }
 }

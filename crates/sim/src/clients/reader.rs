@@ -20,7 +20,7 @@ impl Client {
         let (at, op, pages) = self.question();
         let asked = op.clone();
         let read = self.call(|process| async move {
-            let view = process.store.partition.view(at)?;
+            let view = process.store.partition.view(at).await?;
             let mut brought = Brought { revision: view.revision().get(), range: None, pages: Vec::new() };
             let Some(keys_max) = pages else {
                 brought.range = Some(view.range(&asked).await?);
@@ -35,10 +35,10 @@ impl Client {
             }
             Ok(brought)
         });
-        let Ok(Answered { answer, floor, by_owner, .. }) = read.await else { return };
+        let Ok(Answered { answer, floor, .. }) = read.await else { return };
         match answer {
-            Ok(brought) => self.check_read(&op, &brought, (at, floor, by_owner)),
-            Err(failure) => self.check_read_failure(&failure, (at, floor, by_owner)),
+            Ok(brought) => self.check_read(&op, &brought, (at, floor)),
+            Err(failure) => self.check_read_failure(&failure, (at, floor)),
         }
     }
 
@@ -57,19 +57,17 @@ impl Client {
         (at, op, self.world.chance(300).then(|| 1 + self.world.below(3) as usize))
     }
 
-    fn check_read(&self, op: &RangeOp, brought: &Brought, (at, floor, by_owner): (ReadRevision, i64, bool)) {
+    fn check_read(&self, op: &RangeOp, brought: &Brought, (at, floor): (ReadRevision, i64)) {
         let revision = brought.revision;
         let mut known = self.oracle.known();
         let Some(state) = known.history.at(revision) else {
             drop(known);
             return self.world.violated(format!("revision {revision} was read, and nothing is there"));
         };
-        if by_owner {
-            known.told = known.told.max(revision);
-        }
+        known.told = known.told.max(revision);
         drop(known);
         match at {
-            ReadRevision::Latest => self.world.check(!by_owner || revision >= floor, || {
+            ReadRevision::Latest => self.world.check(revision >= floor, || {
                 format!("revision {revision} was read after {floor} had been told")
             }),
             ReadRevision::At(asked) => self.world.check(asked.get() == revision, || {
@@ -90,16 +88,20 @@ impl Client {
         });
     }
 
-    fn check_read_failure(&self, failure: &ReadFailure, (at, floor, by_owner): (ReadRevision, i64, bool)) {
+    fn check_read_failure(&self, failure: &ReadFailure, (at, floor): (ReadRevision, i64)) {
         let compacted = self.oracle.known().compacted();
         let holds = match (failure, at) {
             (ReadFailure::Compacted(told), ReadRevision::At(asked)) => {
                 asked < *told && told.get() <= compacted
             }
-            (ReadFailure::FutureRevision, ReadRevision::At(asked)) => !by_owner || asked.get() > floor,
+            (ReadFailure::FutureRevision, ReadRevision::At(asked)) => asked.get() > floor,
             // A process that was deposed does not hold back its successor's reclaiming.
-            (ReadFailure::Compacted(told), ReadRevision::Latest) => !by_owner && told.get() <= compacted,
-            (ReadFailure::Unavailable(_), _) => self.plan.weather.unreadable > 0 || !by_owner,
+            (ReadFailure::Compacted(told), ReadRevision::Latest) => {
+                self.plan.machines > 1 && told.get() <= compacted
+            }
+            (ReadFailure::Unavailable(_), _) => {
+                self.plan.weather.unreadable > 0 || self.plan.leader_lease.is_some()
+            }
             (ReadFailure::Closed(_), _) => true,
             (ReadFailure::FutureRevision, ReadRevision::Latest) | (ReadFailure::Corrupt(_), _) => false,
         };
@@ -113,12 +115,12 @@ impl Client {
         let wanted = compacted + self.world.below((newest + 2 - compacted).max(1).unsigned_abs()) as i64;
         let revision = Revision::new(wanted);
         let done = self.call(|process| async move { process.store.system.compact(revision).await }).await;
-        let Ok(Answered { answer, floor, by_owner, .. }) = done else { return };
+        let Ok(Answered { answer, floor, .. }) = done else { return };
         let compacted = self.oracle.known().compacted();
         let holds = match &answer {
             Ok(()) => compacted >= wanted,
             Err(SystemFailure::Compacted(told)) => told.get() >= wanted && told.get() <= compacted,
-            Err(SystemFailure::FutureRevision) => !by_owner || wanted > floor,
+            Err(SystemFailure::FutureRevision) => wanted > floor,
             Err(SystemFailure::LeaseExists | SystemFailure::LeaseNotFound) => false,
             Err(
                 SystemFailure::NoSpace(_) | SystemFailure::Unavailable(_) | SystemFailure::Undetermined(_),

@@ -31,6 +31,8 @@ enum Sent {
 
 /// One of a client's watchers. It outlives streams.
 struct Watching {
+    /// What anybody had been told when it was asked for.
+    floor: i64,
     range: KeyRange,
     filter: Filter,
     previous: bool,
@@ -61,17 +63,18 @@ impl Client {
         // A watcher of an empty range would be refused.
         let drawn = self.range();
         let range = if drawn.is_empty() { KeyRange::all() } else { drawn };
-        Watching { range, filter, previous: self.world.chance(700), next, id: None }
+        Watching { floor: 0, range, filter, previous: self.world.chance(700), next, id: None }
     }
 
     /// Follows one stream. `true` when everything was told, `false` when the stream broke.
     async fn follow(&self, watchings: &mut [Watching], mut end: watch::Receiver<Option<i64>>) -> bool {
         let (ask, asked) = mpsc::channel(2 * watchings.len());
         let (send, mut sent) = mpsc::channel(ON_THE_WAY_MAX);
-        let process = self.host.process().await;
+        let process = self.host.any().await;
         self.world.spawn(process.group, stream(process, asked, send));
         for (at, watching) in watchings.iter_mut().enumerate() {
             watching.id = None;
+            watching.floor = self.oracle.known().told;
             self.watch_again(at, watching, &ask);
         }
         loop {
@@ -127,6 +130,10 @@ impl Client {
                 let Some(watching) = watchings.get_mut(at) else { return };
                 watching.id = Some(id);
                 if watching.next == 0 {
+                    let floor = watching.floor;
+                    self.world.check(revision.get() >= floor, || {
+                        format!("a watcher from now on begins at {revision} after {floor} had been told")
+                    });
                     watching.next = revision.get() + 1;
                 }
             }
@@ -201,10 +208,12 @@ fn happened(event: &Event, before: &Option<Bytes>) -> Result<Happened, String> {
 
 /// The process's end of a stream.
 async fn stream(process: Process, mut asked: mpsc::Receiver<Ask>, send: mpsc::Sender<Sent>) {
-    let mut session = Session::new(process.hub, process.history);
+    let Process { store, hub, history, shutdown, .. } = process;
+    let mut session = Session::new(hub, history);
     loop {
         let sent = tokio::select! {
             biased;
+            () = shutdown.begun() => return,
             ask = asked.recv() => match ask {
                 None => return,
                 Some(Ask::Progress) => {
@@ -215,10 +224,16 @@ async fn stream(process: Process, mut asked: mpsc::Receiver<Ask>, send: mpsc::Se
                     session.tick();
                     continue;
                 }
-                Some(Ask::Watch(at, request)) => match session.watch(request) {
-                    Ok(watched) => Sent::Watching(at, watched.id, watched.revision),
-                    Err(_) => continue,
-                },
+                Some(Ask::Watch(at, request)) => {
+                    // As the server does it: "from now on" must not be another process's past.
+                    if request.start.is_none() && store.partition.confirm().await.is_err() {
+                        return;
+                    }
+                    match session.watch(request) {
+                        Ok(watched) => Sent::Watching(at, watched.id, watched.revision),
+                        Err(_) => continue,
+                    }
+                }
             },
             update = session.next() => match update {
                 Ok(update) => Sent::Update(update),

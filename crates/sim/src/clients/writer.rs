@@ -29,19 +29,19 @@ impl Client {
         let Attempt { txn, tokens, leases, leases_live } = self.attempt(number);
         let asked = txn.clone();
         let done = self.call(|process| async move { process.store.partition.txn(asked).await }).await;
-        let Ok(Answered { answer, floor, by_owner, .. }) = done else {
+        let Ok(Answered { answer, floor, .. }) = done else {
             self.world.tell(|| format!("client {} hears nothing of {tokens:?}", self.number));
             return;
         };
         match answer {
-            Ok(outcome) => self.check_outcome(&txn, &outcome, (floor, by_owner)),
+            Ok(outcome) => self.check_outcome(&txn, &outcome, floor),
             Err(TxnFailure::Undetermined(reason)) => {
                 self.world.tell(|| format!("client {} hears maybe of {tokens:?}: {reason}", self.number));
             }
             Err(failure) => {
                 self.world.tell(|| format!("client {} hears no of {tokens:?}: {failure}", self.number));
                 tokens.iter().for_each(|token| self.oracle.never(token));
-                self.check_failure(&failure, &leases, by_owner && leases_live);
+                self.check_failure(&failure, &leases, leases_live);
             }
         }
     }
@@ -146,7 +146,7 @@ impl Client {
     }
 
     /// A transaction was answered: it must be what happened at its revision, or what it saw must be the state there.
-    fn check_outcome(&self, txn: &Txn, outcome: &TxnOutcome, (floor, by_owner): (i64, bool)) {
+    fn check_outcome(&self, txn: &Txn, outcome: &TxnOutcome, floor: i64) {
         let revision = outcome.revision.get();
         let answer = match answer_of(&outcome.branch) {
             Ok(answer) => answer,
@@ -172,13 +172,11 @@ impl Client {
         self.world.check(events.is_empty() && observed == answer, || {
             format!("{txn:?} was answered {answer:?} at {revision}; as a write: {expected:?}, as a look: {observed:?}")
         });
-        self.world.check(!by_owner || revision >= floor, || {
+        self.world.check(revision >= floor, || {
             format!("a transaction saw revision {revision} after {floor} had been told")
         });
         let mut known = self.oracle.known();
-        if by_owner {
-            known.told = known.told.max(revision);
-        }
+        known.told = known.told.max(revision);
     }
 
     fn check_failure(&self, failure: &TxnFailure, leases: &[LeaseId], were_live: bool) {

@@ -110,7 +110,14 @@ fn core() -> Vec<Configuration> {
         of("replicas", "replicas that ask nobody, a move", Medium, (1, 2, true), one(2, 2), [1, 0, 0, 0]),
         of("trims-moves", "two moves, trimmed logs", Medium, p1, one(2, 1), [2, 0, 0, 2]),
         of("partitions-move", "two partitions, a move", Medium, p2, two(&[P1, P2], &[both]), [1, 0, 1, 0]),
-        of("transaction-moves", "a move", Medium, p2, two(&[BOTH, P1], &[both]), [1, 0, 0, 0]),
+        of(
+            "transaction-moves",
+            "a move, another leader",
+            Medium,
+            p2,
+            two(&[BOTH, P1], &[both]),
+            [1, 0, 1, 0],
+        ),
         of("transaction-crash", "a crash", Medium, p2, two(&[BOTH, P1], &[both]), [0, 1, 0, 0]),
         of("compare-moves", "a move", Medium, p2, two(&[COMPARES_P2, P2], &[both]), [1, 0, 0, 0]),
         of("all-faults", "two moves, a crash, another leader", Large, p1, one(2, 2), [2, 1, 1, 0]),
@@ -132,7 +139,7 @@ fn system() -> Vec<Configuration> {
         of("leaders", "what one leader says after another", Small, (1, 1), (2, 4, 0, 0)),
         of("lease-clock-long", "who leads when, for longer", Medium, (0, 0), (3, 11, 3, 0)),
         of("leaders-move", "and a move", Medium, (1, 1), (2, 4, 0, 1)),
-        of("leaders-heartbeat", "and a heartbeat, and more time", Large, (1, 1), (2, 5, 1, 1)),
+        of("leaders-heartbeat", "and a heartbeat, and more time", Medium, (1, 1), (2, 5, 1, 1)),
     ]
 }
 
@@ -149,7 +156,7 @@ fn split() -> Vec<Configuration> {
         of("split-watch", "a watch that resumes", Small, (&[P1], &[]), (1, 1, 0)),
         of("split-both-keys", "with all of it", Medium, (&[P1, P2], &[both]), (1, 1, 1)),
         of("split-again", "a split that is tried twice", Medium, (&[P1], &[both]), (0, 2, 1)),
-        of("split-again-both-keys", "the same with all of it", Large, (&[P1, P2], &[both]), (0, 2, 1)),
+        of("split-again-both-keys", "the same with all of it", Medium, (&[P1, P2], &[both]), (0, 2, 1)),
     ]
 }
 

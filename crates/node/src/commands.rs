@@ -1,0 +1,83 @@
+//! What an operator asks the program for, beside serving: one file for each command.
+//!
+//! A server's settings have a parser of their own ([`crate::config`]); a command has few arguments, and clap reads them.
+
+mod log;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use layout::KeySpace;
+
+use crate::config::{Problems, Source};
+use crate::console;
+pub use log::LogArguments;
+
+#[derive(Debug, Parser)]
+#[command(name = "orlop", bin_name = "orlop", disable_help_subcommand = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: OperatorCommand,
+}
+
+/// A command for operators.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum OperatorCommand {
+    /// Print the revision log of a data directory as JSON lines
+    #[command(long_about = log::ABOUT, after_long_help = log::DETAILS)]
+    Log(LogArguments),
+}
+
+/// How a command line that a command's parser has read goes on.
+pub(crate) enum Parsed {
+    Run(OperatorCommand),
+    Print(String),
+}
+
+/// The names of the commands.
+pub(crate) const NAMES: [&str; 1] = ["log"];
+
+/// Reads the command line, if it names one of the commands. Where a flag is left out, its environment variable counts.
+pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Parsed> {
+    let arguments = source.arguments();
+    let name = arguments.first()?.to_str()?;
+    if !NAMES.contains(&name) {
+        return None;
+    }
+    let line = [OsString::from("orlop")].into_iter().chain(arguments);
+    match CommandLine::try_parse_from(line) {
+        Ok(CommandLine { mut command }) => {
+            match &mut command {
+                OperatorCommand::Log(arguments) => arguments.complete(&source.variables(), problems),
+            }
+            Some(Parsed::Run(command))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Some(Parsed::Print(error.to_string()))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            text.lines().filter(|line| !line.is_empty()).for_each(|line| problems.add(line));
+            Some(Parsed::Print(String::new()))
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub fn operate(command: &OperatorCommand) -> ExitCode {
+    let done = match command {
+        OperatorCommand::Log(arguments) => log::run(arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => console::complain(&failure),
+    }
+}
+
+/// Reads a key prefix for clap.
+fn key_space(prefix: &str) -> Result<KeySpace, String> {
+    KeySpace::new(prefix).map_err(|error| error.to_string())
+}

@@ -1,0 +1,78 @@
+//! The configuration: whatever stands on the command line, in the environment and in the file, it is read or every
+//! problem is told on one line; and what was read says the same when it is written out.
+
+use std::ffi::OsString;
+
+use node::config::{Command, Config, LogFormat, read};
+
+use crate::source::Lines;
+
+/// Reads the input as `Lines` says: `-argument`, `$NAME=value`, `=a line of the file`.
+pub fn check(input: &[u8]) {
+    let lines = Lines::read(input);
+    match read(&lines) {
+        Err(problems) => {
+            assert!(!problems.lines().is_empty(), "refused for nothing");
+            for line in problems.lines() {
+                assert!(!line.is_empty() && !line.chars().any(char::is_control), "{line:?} is not one line");
+            }
+        }
+        Ok(Command::Print(text)) => assert!(!text.is_empty()),
+        // A command for an operator, with a command line of its own, which clap reads.
+        Ok(Command::Operate(_)) => {}
+        Ok(Command::Serve(config)) => {
+            check_bounds(&config);
+            let again = Lines { arguments: written(&config), ..Lines::default() };
+            let config = Config { file: None, ..*config };
+            assert_eq!(read(&again), Ok(Command::Serve(Box::new(config))), "{again:?}");
+        }
+    }
+}
+
+/// What `docs/configuration.md` promises of every configuration.
+fn check_bounds(config: &Config) {
+    assert!(!config.listen_client_urls.is_empty() && !config.name.trim().is_empty());
+    assert!(config.watch_progress_notify_interval.as_millis() >= 100);
+    assert!((1..=64 << 20).contains(&config.max_request_bytes));
+    assert!((1..=65_536).contains(&config.max_txn_ops));
+    for url in &config.listen_client_urls {
+        assert!(!url.is_unspecified() || !config.advertise_client_urls.is_empty());
+    }
+}
+
+/// The flags that say what a configuration holds.
+fn written(config: &Config) -> Vec<OsString> {
+    let urls: Vec<String> = config.listen_client_urls.iter().map(ToString::to_string).collect();
+    let format = match config.log.format {
+        LogFormat::Human => "human",
+        LogFormat::Json => "json",
+    };
+    let quota = config.quota_backend_bytes.to_string();
+    let prefix = prefix_of(config);
+    [
+        ("name", config.name.clone()),
+        ("data-dir", config.data_dir.to_string_lossy().into_owned()),
+        ("listen-client-urls", urls.join(",")),
+        ("advertise-client-urls", config.advertise_client_urls.join(",")),
+        ("watch-progress-notify-interval", format!("{}ns", config.watch_progress_notify_interval.as_nanos())),
+        ("max-request-bytes", config.max_request_bytes.to_string()),
+        ("max-txn-ops", config.max_txn_ops.to_string()),
+        ("quota-backend-bytes", quota),
+        ("log-level", config.log.level.to_string()),
+        ("engine", config.engine.name().to_owned()),
+        ("key-prefix", prefix),
+        ("history-bytes", config.history_bytes_max.to_string()),
+        ("cache-bytes", config.cache_bytes_max.to_string()),
+        ("log-format", format.to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| OsString::from(format!("--{name}={value}")))
+    .collect()
+}
+
+/// What stands before the kind in a record's key.
+fn prefix_of(config: &Config) -> String {
+    let key = config.key_space.compacted_key();
+    let end = key.iter().position(|&byte| byte == 1).unwrap_or_default();
+    String::from_utf8_lossy(&key[..end]).into_owned()
+}
