@@ -128,18 +128,19 @@ fn core() -> Vec<Configuration> {
 }
 
 fn system() -> Vec<Configuration> {
-    let of = |name, about, size, (writes, reads), (lease, time, heartbeats, moves)| {
+    let of = |name, about, size, (writes, reads), (lease, time, heartbeats, moves, releases)| {
         let script = Script { writes: vec![P1; writes], reads: vec![Set::of(&[0]); reads] };
-        let config = system::Config { script, lease, time, heartbeats, moves };
+        let config = system::Config { script, lease, time, heartbeats, moves, releases };
         Configuration { name, about, size, setup: Setup::System(config) }
     };
     vec![
-        of("lease-clock", "who leads when", Small, (0, 0), (2, 7, 2, 0)),
-        of("ceiling", "revisions of one leader after another", Small, (2, 0), (2, 4, 0, 0)),
-        of("leaders", "what one leader says after another", Small, (1, 1), (2, 4, 0, 0)),
-        of("lease-clock-long", "who leads when, for longer", Medium, (0, 0), (3, 11, 3, 0)),
-        of("leaders-move", "and a move", Medium, (1, 1), (2, 4, 0, 1)),
-        of("leaders-heartbeat", "and a heartbeat, and more time", Medium, (1, 1), (2, 5, 1, 1)),
+        of("lease-clock", "who leads when", Small, (0, 0), (2, 5, 1, 0, 1)),
+        of("ceiling", "revisions of one leader after another", Small, (2, 0), (2, 4, 0, 0, 0)),
+        of("leaders", "what one leader says after another", Small, (1, 1), (2, 4, 0, 0, 0)),
+        of("lease-clock-long", "who leads when, for longer", Medium, (0, 0), (3, 9, 2, 0, 1)),
+        of("leaders-release", "and a leader that stops", Medium, (1, 1), (2, 4, 0, 0, 1)),
+        of("leaders-move", "and a move", Medium, (1, 1), (2, 4, 0, 1, 0)),
+        of("leaders-heartbeat", "and a heartbeat, and more time", Medium, (1, 1), (2, 5, 1, 1, 0)),
     ]
 }
 

@@ -105,6 +105,9 @@ rules! {
     LeaderFollowsSilence "leader-follows-silence" "inv. 12"
         "A takeover of partition 0 follows a whole lease without a new slot.",
         "lease-clock" => OneLeader;
+    LeaderStopsBeforeItReleases "leader-stops-before-it-releases" "inv. 12"
+        "A leader that gives partition 0 up answers nothing from before it sends that on.",
+        "lease-clock" => OneLeader;
     ConflictWaitsAgain "conflict-waits-again" "R3"
         "A candidate whose takeover meets a taken slot waits a whole lease again.",
         "lease-clock" => OneLeader;

@@ -29,7 +29,9 @@ impl System {
                 steps.add(next, || format!("L{process} has seen slot {end}, and waits from {since} on"));
             }
             Process::Waiting { end, since } => {
-                let silence = if self.keeps(Rule::LeaderFollowsSilence) { self.config.lease } else { 0 };
+                let is_released = state.log[usize::from(end) - 1].entry == Entry::Released;
+                let waits = !is_released && self.keeps(Rule::LeaderFollowsSilence);
+                let silence = if waits { self.config.lease } else { 0 };
                 if now >= since + silence {
                     let next = self.stand(state, process, end + 1);
                     steps.add(next, || format!("L{process} sends its takeover to slot {}", end + 1));

@@ -33,16 +33,22 @@ impl System {
             .then_some(Entry::Ceiling(lead.current.max(lead.ceiling) + CEILING_STEP));
         let assign =
             (state.moves > 0).then_some(Entry::Assign(Assignment { epoch: epoch + 1, owner: 1 - owner }));
-        for entry in [heartbeat, ceiling, assign].into_iter().flatten() {
+        let release = (state.releases > 0).then_some(Entry::Released);
+        for entry in [heartbeat, ceiling, assign, release].into_iter().flatten() {
             let mut next = state.clone();
             match entry {
                 Entry::Heartbeat => next.heartbeats -= 1,
                 Entry::Assign(_) => next.moves -= 1,
+                Entry::Released => next.releases -= 1,
                 Entry::Ceiling(_) | Entry::Takeover => {}
             }
             let slot = lead.tail + 1;
             next.flying.push(Commit { slot, record: Slot { by: name(process), entry } });
-            next.processes[process] = Process::Leading(Lead { flight: Some((entry, state.now)), ..lead });
+            let stops = entry == Entry::Released && self.keeps(Rule::LeaderStopsBeforeItReleases);
+            next.processes[process] = match stops {
+                true => Process::Following,
+                false => Process::Leading(Lead { flight: Some((entry, state.now)), ..lead }),
+            };
             steps.add(next, || format!("L{process} sends {} to slot {slot}", told(entry)));
         }
     }
@@ -70,7 +76,7 @@ impl System {
         match entry {
             Entry::Ceiling(ceiling) => learned.ceiling = ceiling,
             Entry::Assign(assignment) => learned.assignment = assignment,
-            Entry::Heartbeat | Entry::Takeover => {}
+            Entry::Heartbeat | Entry::Takeover | Entry::Released => {}
         }
         next.processes[process] = Process::Leading(learned);
         steps.add(next, || format!("L{process} learns that slot {slot} is its own, leads until {until}"));
@@ -116,6 +122,7 @@ pub(crate) fn told(entry: Entry) -> String {
     match entry {
         Entry::Takeover => "its takeover".to_owned(),
         Entry::Heartbeat => "a heartbeat".to_owned(),
+        Entry::Released => "that it has stopped".to_owned(),
         Entry::Ceiling(ceiling) => format!("the ceiling {ceiling}"),
         Entry::Assign(Assignment { epoch, owner }) => format!("the assignment of epoch {epoch} to F{owner}"),
     }

@@ -28,6 +28,8 @@ pub(crate) struct Config {
     /// How many heartbeats and assignments there may be, beside takeovers and ceilings.
     pub(crate) heartbeats: u8,
     pub(crate) moves: u8,
+    /// How often a leader may stop of its own will.
+    pub(crate) releases: u8,
 }
 
 /// Partition 0 with a configuration, and perhaps without a rule.
@@ -77,6 +79,7 @@ impl Model for System {
             clients: Clients::default(),
             heartbeats: self.config.heartbeats,
             moves: self.config.moves,
+            releases: self.config.releases,
         }
     }
 

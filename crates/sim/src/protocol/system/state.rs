@@ -22,6 +22,8 @@ pub(crate) enum Entry {
     Heartbeat,
     Ceiling(u8),
     Assign(Assignment),
+    /// The leader has stopped: nobody has to wait for its lease to end.
+    Released,
 }
 
 /// A slot of partition 0.
@@ -126,6 +128,7 @@ pub(crate) struct State {
     pub(crate) clients: Clients,
     pub(crate) heartbeats: u8,
     pub(crate) moves: u8,
+    pub(crate) releases: u8,
 }
 
 impl State {
@@ -139,7 +142,7 @@ impl State {
         self.log.iter().fold((0, Assignment::default()), |(ceiling, assignment), slot| match slot.entry {
             Entry::Ceiling(ceiling) => (ceiling, assignment),
             Entry::Assign(assignment) => (ceiling, assignment),
-            Entry::Takeover | Entry::Heartbeat => (ceiling, assignment),
+            Entry::Takeover | Entry::Heartbeat | Entry::Released => (ceiling, assignment),
         })
     }
 
