@@ -78,14 +78,17 @@ fn build(context: &Context) -> Result<(), String> {
 }
 
 /// How many fresh seeds a run of the checks plays.
-const SIM_SEEDS: &str = "6000";
+const SIM_SEEDS: &str = "4000";
 /// Before how many steps of one more seed the process is killed, once each.
-const SIM_KILLS: &str = "3000";
+const SIM_KILLS: &str = "1500";
+
+/// How many seeds may pass until a planted bug is found: the rarest takes some hundreds.
+const SIM_FIND_SEEDS: &str = "20000";
 
 fn sim(context: &Context) -> Result<(), String> {
     play(context, ["--seeds", SIM_SEEDS].map(String::from).as_slice())?;
     play(context, ["--kill-at-each", SIM_KILLS].map(String::from).as_slice())?;
-    play(context, ["--find-planted", "--seeds", SIM_SEEDS].map(String::from).as_slice())
+    play(context, ["--find-planted", "--seeds", SIM_FIND_SEEDS].map(String::from).as_slice())
 }
 
 /// Runs the simulation with these arguments.

@@ -27,9 +27,43 @@ pub enum PlantedBug {
     ReclaimsTooMuch,
 }
 
+impl PlantedBug {
+    /// Every bug.
+    pub const ALL: [PlantedBug; 9] = [
+        PlantedBug::AckBeforeFsync,
+        PlantedBug::ProgressBeforeEvent,
+        PlantedBug::SkippedSlot,
+        PlantedBug::UnprovedAnswer,
+        PlantedBug::ImpatientCandidate,
+        PlantedBug::LeaseFromTheEnd,
+        PlantedBug::EpochIgnored,
+        PlantedBug::NoFiller,
+        PlantedBug::ReclaimsTooMuch,
+    ];
+
+    /// What it is called where words are typed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            PlantedBug::AckBeforeFsync => "ack-before-fsync",
+            PlantedBug::ProgressBeforeEvent => "progress-before-event",
+            PlantedBug::SkippedSlot => "skipped-slot",
+            PlantedBug::UnprovedAnswer => "unproved-answer",
+            PlantedBug::ImpatientCandidate => "impatient-candidate",
+            PlantedBug::LeaseFromTheEnd => "lease-from-the-end",
+            PlantedBug::EpochIgnored => "epoch-ignored",
+            PlantedBug::NoFiller => "no-filler",
+            PlantedBug::ReclaimsTooMuch => "reclaims-too-much",
+        }
+    }
+
+    /// The bug of this name.
+    pub fn named(name: &str) -> Option<PlantedBug> {
+        PlantedBug::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}
+
 /// Whether the bug is to happen here: the test of this thread has planted it, or, with the feature
-/// `planted-by-environment`, the variable `PLANTED_BUG` names it (`ack-before-fsync`, `progress-before-event`,
-/// `skipped-slot`).
+/// `planted-by-environment`, the variable `PLANTED_BUG` has its name.
 #[cfg(feature = "planted")]
 pub fn is_planted(bug: PlantedBug) -> bool {
     here::BUG.get() == Some(bug) || here::of_process() == Some(bug)
@@ -74,12 +108,7 @@ mod here {
     #[cfg(feature = "planted-by-environment")]
     pub(super) fn of_process() -> Option<PlantedBug> {
         static OF_PROCESS: std::sync::LazyLock<Option<PlantedBug>> =
-            std::sync::LazyLock::new(|| match std::env::var("PLANTED_BUG").as_deref() {
-                Ok("ack-before-fsync") => Some(PlantedBug::AckBeforeFsync),
-                Ok("progress-before-event") => Some(PlantedBug::ProgressBeforeEvent),
-                Ok("skipped-slot") => Some(PlantedBug::SkippedSlot),
-                _ => None,
-            });
+            std::sync::LazyLock::new(|| PlantedBug::named(&std::env::var("PLANTED_BUG").ok()?));
         *OF_PROCESS
     }
 

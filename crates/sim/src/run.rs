@@ -20,7 +20,7 @@ use crate::process::{Host, Process};
 use crate::world::{Group, World};
 
 /// Longer than any lease of a run, and than any batch is late.
-const CALM: Duration = Duration::from_secs(120);
+const CALM: Duration = Duration::from_secs(45);
 /// How long a paused process sleeps at most.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After so many strikes there are no more: some plans strike faster than any process can start.
