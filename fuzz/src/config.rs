@@ -2,8 +2,9 @@
 //! problem is told on one line; and what was read says the same when it is written out.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
-use node::config::{Command, Config, LogFormat, read};
+use node::config::{Command, Config, EngineKind, LogFormat, read};
 
 use crate::source::Lines;
 
@@ -35,6 +36,11 @@ fn check_bounds(config: &Config) {
     assert!(config.watch_progress_notify_interval.as_millis() >= 100);
     assert!((1..=64 << 20).contains(&config.max_request_bytes));
     assert!((1..=65_536).contains(&config.max_txn_ops));
+    assert!(config.tikv.gc_lifetime.as_secs() >= 60);
+    if config.engine == EngineKind::Tikv {
+        assert!(!config.tikv.pd_endpoints.is_empty() && config.quota_backend_bytes == 0);
+        assert!(config.max_request_bytes <= 4 << 20);
+    }
     for url in &config.listen_client_urls {
         assert!(!url.is_unspecified() || !config.advertise_client_urls.is_empty());
     }
@@ -49,6 +55,9 @@ fn written(config: &Config) -> Vec<OsString> {
     };
     let quota = config.quota_backend_bytes.to_string();
     let prefix = prefix_of(config);
+    let tikv = &config.tikv;
+    let file =
+        |file: &Option<PathBuf>| file.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned();
     [
         ("name", config.name.clone()),
         ("data-dir", config.data_dir.to_string_lossy().into_owned()),
@@ -60,6 +69,12 @@ fn written(config: &Config) -> Vec<OsString> {
         ("quota-backend-bytes", quota),
         ("log-level", config.log.level.to_string()),
         ("engine", config.engine.name().to_owned()),
+        ("pd-endpoints", tikv.pd_endpoints.join(",")),
+        ("tikv-ca-file", file(&tikv.ca_file)),
+        ("tikv-cert-file", file(&tikv.cert_file)),
+        ("tikv-key-file", file(&tikv.key_file)),
+        ("tikv-gc-lifetime", format!("{}ns", tikv.gc_lifetime.as_nanos())),
+        ("tikv-gc", if tikv.advances_gc { "advance" } else { "hold" }.to_owned()),
         ("key-prefix", prefix),
         ("history-bytes", config.history_bytes_max.to_string()),
         ("cache-bytes", config.cache_bytes_max.to_string()),

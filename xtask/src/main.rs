@@ -9,6 +9,7 @@ mod fuzz;
 mod report;
 mod steps;
 mod tidy;
+mod tikv;
 mod tools;
 
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ enum Command {
     Fuzz(fuzz::FuzzArgs),
     /// Check the rules of the house: file sizes, leftovers, paths, links
     Tidy,
+    /// Start a TiKV cluster for trying things out: in memory, on loopback, until Ctrl-C
+    Tikv(tikv::TikvArgs),
 }
 
 #[derive(Args)]
@@ -67,7 +70,7 @@ fn main() -> ExitCode {
     let passed = match Cli::parse().command {
         Command::Test(args) if args.list => {
             for step in STEPS {
-                println!("{:<10} {}", step.name, step.about);
+                println!("{:<11} {}", step.name, step.about);
             }
             true
         }
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Sim { args } => told(steps::play(&context, &args)),
         Command::Protocol { args } => told(steps::check_protocol(&context, &args)),
         Command::Fuzz(args) => told(fuzz::command(&context, &args)),
+        Command::Tikv(args) => told(tikv::run(&context, &args)),
         Command::Tidy => told(tidy::run(&context)),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }

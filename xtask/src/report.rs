@@ -35,12 +35,12 @@ pub(crate) fn run(context: &Context, steps: &[&'static Step], keep_going: bool) 
     println!("\nSummary");
     for (step, outcome) in steps.iter().zip(&outcomes) {
         match outcome {
-            Outcome::Passed(took) => println!("  {:<10} passed   {:>7.1} s", step.name, took.as_secs_f64()),
+            Outcome::Passed(took) => println!("  {:<11} passed   {:>7.1} s", step.name, took.as_secs_f64()),
             Outcome::Failed(took, error) => {
                 let first = error.lines().next().unwrap_or_default();
-                println!("  {:<10} FAILED   {:>7.1} s  {first}", step.name, took.as_secs_f64());
+                println!("  {:<11} FAILED   {:>7.1} s  {first}", step.name, took.as_secs_f64());
             }
-            Outcome::NotRun => println!("  {:<10} not run", step.name),
+            Outcome::NotRun => println!("  {:<11} not run", step.name),
         }
     }
     !failed

@@ -21,6 +21,9 @@ impl PartialEq for Step {
 /// A suite of Go tests hangs when it takes longer than this; each of them takes a few minutes.
 const GO_TEST_TIMEOUT: &str = "-timeout=40m";
 
+/// The features with the tests that need a TiKV cluster, which only the step tikv has.
+const CLUSTER_TESTS: &str = "engine-tikv/cluster-tests,orlop/cluster-tests";
+
 /// All steps, in the order in which they run.
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "tools", about: "the tools needed beyond Rust are there", run: tools::run },
@@ -44,6 +47,12 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "etcd", about: "etcd's contract, etcdctl, what others got wrong", run: etcd },
     Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
     Step { name: "power", about: "power cuts under the running binary", run: power },
+    Step {
+        name: "tikv-server",
+        about: "build and test the TiKV server that tests run against",
+        run: tikv_server,
+    },
+    Step { name: "tikv", about: "the engine on TiKV, and the program on it, against that server", run: tikv },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
 ];
@@ -61,7 +70,9 @@ fn fmt(context: &Context) -> Result<(), String> {
 }
 
 fn clippy(context: &Context) -> Result<(), String> {
-    run(&mut context.cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+    // With the tests that the step tikv runs.
+    let targets = ["clippy", "--workspace", "--all-targets", "--features", CLUSTER_TESTS, "--locked"];
+    run(context.cargo(&targets).args(["--", "-D", "warnings"]))
 }
 
 fn unit(context: &Context) -> Result<(), String> {
@@ -146,6 +157,30 @@ fn reference(context: &Context) -> Result<(), String> {
         run(context.go("tests/etcd", &["build", "-o"]).arg(context.tool(name)).arg(package))?;
     }
     Ok(())
+}
+
+/// The program that `tests/tikv` makes.
+pub(crate) const TIKV_SERVER: &str = "tikv-server";
+
+/// Builds the TiKV server for tests, without testing it.
+pub(crate) fn build_tikv_server(context: &Context) -> Result<(), String> {
+    run(context.go("tests/tikv", &["build", "-o"]).arg(context.tool(TIKV_SERVER)).arg("./cmd/tikv-server"))
+}
+
+fn tikv_server(context: &Context) -> Result<(), String> {
+    build_tikv_server(context)?;
+    suite(context, "tests/tikv", &[])
+}
+
+/// The tests that need a cluster: one that they start, or the real one that `ORLOP_TEST_PD` names.
+fn tikv(context: &Context) -> Result<(), String> {
+    let server = context.tool(TIKV_SERVER);
+    if !server.is_file() {
+        return Err(format!("{} does not exist: run the step tikv-server first", server.display()));
+    }
+    let args =
+        ["test", "--package", "engine-tikv", "--package", "orlop", "--features", CLUSTER_TESTS, "--locked"];
+    run(context.cargo(&args).env("ORLOP_TIKV_SERVER", &server))
 }
 
 fn proto(context: &Context) -> Result<(), String> {

@@ -17,13 +17,13 @@ const FREE_PORT: &str = "--listen-client-urls=http://127.0.0.1:0";
 
 #[test]
 fn everything_that_is_wrong_with_the_flags_is_said_at_once_with_code_64() {
-    let output = output(&["serve", "--datadir=/d", "--max-txn-ops", "many"], &[("ORLOP_ENGINE", "tikv")]);
+    let output = output(&["serve", "--datadir=/d", "--max-txn-ops", "many"], &[("ORLOP_ENGINE", "bolt")]);
     assert_eq!(output.status.code(), Some(64));
     assert_eq!(text(&output.stdout), "");
     assert_eq!(
         text(&output.stderr),
         "orlop: --datadir: there is no such flag; did you mean --data-dir?\n\
-         orlop: ORLOP_ENGINE: \"tikv\": expected one of: embedded, memory\n\
+         orlop: ORLOP_ENGINE: \"bolt\": expected one of: embedded, tikv, memory\n\
          orlop: --max-txn-ops: \"many\": expected a whole number from 1 to 65536\n\
          orlop: nothing was started; `orlop --help` shows the flags\n"
     );

@@ -1,9 +1,13 @@
 use bytes::Bytes;
 
 /// Writes that are applied all together or not at all. Each key occurs at most once.
+///
+/// An engine may find out what became of a batch whose outcome is unclear by what the key of its first insert holds. So
+/// nobody may delete or overwrite that record who does not know the outcome of its batch. The next slot of a log has this
+/// property, and so has the identity of a store. Of a batch without an insert, an unclear outcome may stay unclear.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// The writes, in any order; an engine that needs a primary key takes the first.
+    /// The writes; their order matters only in which insert is the first.
     pub writes: Vec<Write>,
     /// What the batch is for, which decides what it may still do on a full disk.
     pub class: BatchClass,

@@ -41,6 +41,11 @@ pub trait Factory: Send + Sync {
         false
     }
 
+    /// The largest value that the engine takes for certain.
+    fn value_bytes_max(&self) -> usize {
+        8 << 20
+    }
+
     /// Ends `engine`, which nobody else holds, without closing it: as near to a crash as the process allows.
     /// When it returns, the store can be opened again.
     async fn stop(&self, engine: Arc<dyn Engine>) {

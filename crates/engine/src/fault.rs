@@ -233,6 +233,11 @@ impl Engine for FaultEngine {
         self.inner.split_points(range, pieces).await
     }
 
+    async fn settle(&self, spans: &[KeySpan]) -> Result<(), ReadError> {
+        self.shared.meet_read_fault().await?;
+        self.inner.settle(spans).await
+    }
+
     fn usage(&self) -> Usage {
         self.inner.usage()
     }

@@ -52,6 +52,16 @@ pub trait Engine: Send + Sync + 'static {
         Err(ReadError::Unavailable("this engine has no clock that processes share".to_owned()))
     }
 
+    /// Ends what others have under way in `spans`, one span after the other: when it returns, each batch that had left
+    /// a lock there is applied as a whole or never will be, and nobody waits for it any more. A batch whose owner is
+    /// alive may so fail, for certain. One that writes there only later is not held up.
+    ///
+    /// For who takes over from a process that may have died. Engines without locks have nothing to do.
+    async fn settle(&self, spans: &[KeySpan]) -> Result<(), ReadError> {
+        let _ = spans;
+        Ok(())
+    }
+
     /// What the engine occupies now. Cheap: no I/O.
     fn usage(&self) -> Usage;
 

@@ -66,6 +66,11 @@ impl KeySpace {
         Span { start: self.key(kind, 0).freeze(), end: end.freeze() }
     }
 
+    /// Every record of this space, of whatever kind.
+    pub fn all_records(&self) -> Span {
+        Span { start: self.all(Kind::Meta).start, end: self.all(Kind::System).end }
+    }
+
     /// What follows the kind in `key`, if it is a key of this space and kind.
     pub(crate) fn strip(&self, kind: Kind, key: &Bytes) -> Option<Bytes> {
         let start = self.prefix.len() + 1;
@@ -129,6 +134,19 @@ mod tests {
         assert!(KeySpace::new("").is_ok() && KeySpace::new("clusters/blue/").is_ok());
         for bad in ["a\u{1}", "ü", &"x".repeat(65)] {
             assert_eq!(KeySpace::new(bad), Err(BadPrefix(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn all_records_are_those_of_every_kind_and_of_no_other_space() {
+        for prefix in ["", "a/"] {
+            let space = KeySpace::new(prefix).unwrap();
+            let all = space.all_records();
+            for kind in [Kind::Meta, Kind::Log, Kind::Index, Kind::Object, Kind::System] {
+                let of_kind = space.all(kind);
+                assert!(all.start <= of_kind.start && of_kind.end <= all.end, "{kind:?} under {prefix:?}");
+            }
+            assert!(!(all.start..all.end).contains(&KeySpace::new("a/b").unwrap().all_records().start));
         }
     }
 

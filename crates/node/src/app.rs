@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use base::{Clock, Random, Shutdown, Supervisor, SystemClock, SystemRandom, TaskKind};
@@ -8,7 +7,7 @@ use prometheus_client::registry::Registry;
 use server::{Metrics, Server};
 use thiserror::Error;
 
-use crate::config::{Config, ListenUrl};
+use crate::config::{Config, EngineKind, ListenUrl};
 use crate::engines::{EngineError, open_engine};
 use crate::listen::{ListenError, Listener, listen};
 use crate::member::member_id;
@@ -40,10 +39,10 @@ pub enum StartError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// What the engine holds cannot be used.
-    #[error("{}: {source}", .data_dir.display())]
+    #[error("{place}: {source}")]
     Store {
         /// Where it is.
-        data_dir: PathBuf,
+        place: String,
         /// What is wrong with it.
         source: OpenFailure,
     },
@@ -66,13 +65,13 @@ impl App {
         let listeners = listen(&config.listen_client_urls).await?;
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
-        let engine = open_engine(config, &world, &metrics).await?;
         let supervisor = Supervisor::new(Shutdown::new());
+        let engine = open_engine(config, &world, &metrics, &supervisor, &listeners).await?;
         let store = match open_store(config, &world, &engine, &supervisor).await {
             Ok(store) => store,
             Err(source) => {
                 engine.close().await;
-                return Err(StartError::Store { data_dir: config.data_dir.clone(), source });
+                return Err(StartError::Store { place: place(config), source });
             }
         };
         let advertised = match config.advertise_client_urls.as_slice() {
@@ -123,6 +122,15 @@ impl App {
             self.supervisor.spawn("server", TaskKind::Essential, serve);
         }
         Running { supervisor: self.supervisor, engine: self.engine }
+    }
+}
+
+/// Where the data is, for people.
+fn place(config: &Config) -> String {
+    match config.engine {
+        EngineKind::Embedded => config.data_dir.display().to_string(),
+        EngineKind::Tikv => format!("TiKV at {}", config.tikv.pd_endpoints.join(",")),
+        EngineKind::Memory => "memory".to_owned(),
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Which engine holds the records.
     pub engine: EngineKind,
+    /// What the engine on TiKV needs to know; looked at with [`EngineKind::Tikv`] alone.
+    pub tikv: TikvConfig,
     /// The prefix of all records in the engine.
     pub key_space: KeySpace,
     /// Where to listen; at least one.
@@ -69,6 +71,26 @@ pub enum EngineKind {
     Embedded,
     /// Nothing survives the process.
     Memory,
+    /// A TiKV cluster.
+    Tikv,
+}
+
+/// Where a TiKV cluster is, and how old versions of records go there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TikvConfig {
+    /// The members of its PD, each as `host:port`.
+    pub pd_endpoints: Vec<String>,
+    /// The certificates of the authorities that sign those of PD and TiKV. With one of the three files, all three are
+    /// there.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate that PD and TiKV are shown.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
+    /// For how long the cluster keeps old versions.
+    pub gc_lifetime: Duration,
+    /// Whether this process has the cluster forget them.
+    pub advances_gc: bool,
 }
 
 impl EngineKind {
@@ -77,6 +99,7 @@ impl EngineKind {
         match self {
             EngineKind::Embedded => "embedded",
             EngineKind::Memory => "memory",
+            EngineKind::Tikv => "tikv",
         }
     }
 }

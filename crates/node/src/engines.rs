@@ -2,6 +2,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use base::Supervisor;
 use engine::{Engine, MemoryEngine};
 use engine_embedded::{EmbeddedEngine, OpenError};
 use server::Metrics;
@@ -10,7 +11,11 @@ use thiserror::Error;
 use crate::app::World;
 use crate::config::{Config, EngineKind};
 use crate::data_dir;
+use crate::listen::Listener;
 use crate::metrics::EngineObserver;
+
+#[cfg(feature = "tikv")]
+mod tikv;
 
 /// Why an engine could not be opened.
 #[derive(Debug, Error)]
@@ -30,6 +35,14 @@ pub enum EngineError {
     #[cfg(feature = "planted")]
     #[error("{0}")]
     Faults(String),
+    /// TiKV cannot be used as it was asked for.
+    #[cfg(feature = "tikv")]
+    #[error(transparent)]
+    Tikv(#[from] engine_tikv::ConfigError),
+    /// This program was built without it.
+    #[cfg(not(feature = "tikv"))]
+    #[error("this orlop was built without TiKV")]
+    NotBuilt,
     /// Opening broke off.
     #[error("opening the data directory {} broke off: {reason}", .dir.display())]
     BrokenOff {
@@ -45,8 +58,17 @@ pub(crate) async fn open_engine(
     config: &Config,
     world: &World,
     metrics: &Metrics,
+    supervisor: &Supervisor,
+    listeners: &[Listener],
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match config.engine {
+        #[cfg(feature = "tikv")]
+        EngineKind::Tikv => Ok(tikv::open(config, world, supervisor, listeners).await?),
+        #[cfg(not(feature = "tikv"))]
+        EngineKind::Tikv => {
+            let _ = (supervisor, listeners);
+            Err(EngineError::NotBuilt)
+        }
         EngineKind::Memory => Ok(Arc::new(MemoryEngine::new())),
         EngineKind::Embedded => {
             let settings = engine_embedded::Config {

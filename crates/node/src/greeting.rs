@@ -10,6 +10,10 @@ pub(crate) fn greeting(config: &Config, app: &App) -> String {
             let dir = std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone());
             dir.display().to_string()
         }
+        EngineKind::Tikv => {
+            let prefix = config.key_space.prefix();
+            format!("TiKV at {}, under the prefix {prefix:?}", config.tikv.pd_endpoints.join(","))
+        }
         EngineKind::Memory => "in memory only, gone when it stops".to_owned(),
     };
     format!(

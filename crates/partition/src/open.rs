@@ -132,6 +132,9 @@ impl Store {
         // Loading may take longer than a lease: others must see meanwhile that somebody is there.
         let load = async {
             let user = opening.take_over(USER, owner, system.record.epoch).await?;
+            // Nothing that was begun below the takeovers can be committed any more. What is left of it must not be met
+            // later, when nobody knows any more what became of it.
+            opening.settle_the_rest().await?;
             let loaded = opening.load(&system, &user).await?;
             Ok::<_, OpenFailure>((user, loaded))
         };
@@ -155,6 +158,21 @@ struct Opening {
 }
 
 impl Opening {
+    /// Ends what other processes have begun and not ended, dead or alive: the lock on the next slot of a log would hold up
+    /// even looking for its end.
+    async fn settle(&self) -> Result<(), ReadFailure> {
+        let Span { start, end } = self.settings.space.all_records();
+        Ok(self.world.engine.settle(&[KeySpan { start, end: Some(end) }]).await?)
+    }
+
+    /// As [`Opening::settle`], in everything but the system partition's log: this process writes there meanwhile.
+    async fn settle_the_rest(&self) -> Result<(), ReadFailure> {
+        let Span { start, end } = self.settings.space.all_records();
+        let own = self.settings.space.log_span(PartitionId::SYSTEM, Slot(0));
+        let spans = [KeySpan { start, end: Some(own.start) }, KeySpan { start: own.end, end: Some(end) }];
+        Ok(self.world.engine.settle(&spans).await?)
+    }
+
     async fn snapshot(&self) -> Result<Box<dyn Snapshot>, ReadFailure> {
         Ok(self.world.engine.snapshot().await?)
     }

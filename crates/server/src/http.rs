@@ -147,7 +147,7 @@ fn not_allowed() -> Page {
     Page::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed")
 }
 
-fn json_string(text: &str) -> String {
+pub(crate) fn json_string(text: &str) -> String {
     let mut json = String::from("\"");
     for character in text.chars() {
         match character {

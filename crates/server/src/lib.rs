@@ -29,6 +29,7 @@ mod rpc;
 mod serve;
 mod server;
 mod version;
+mod waiting;
 // The watch service; it is built from the same `Backend` as the services of `rpc`.
 mod watch;
 
@@ -37,4 +38,5 @@ pub use leases::Leases;
 pub use metrics::Metrics;
 pub use serve::ServeError;
 pub use server::{Parts, Server};
+pub use waiting::while_waiting;
 pub use watch::{PartitionHistory, hub_of};

@@ -5,7 +5,6 @@ use super::steps::{Detail, all, batch, commit, ensure, equal, holds, numbered, p
 use crate::{Batch, CommitError};
 
 const LARGE_BATCH_WRITES: usize = 10_000;
-const LARGE_VALUE_BYTES: usize = 8 << 20;
 
 pub(super) async fn a_conflict_applies_nothing(factory: &dyn Factory) -> Result<(), Detail> {
     let engine = factory.open("conflict").await;
@@ -70,9 +69,9 @@ pub(super) async fn a_batch_of_ten_thousand_writes_is_whole(factory: &dyn Factor
     equal("the number of records after a conflict", &all(&*engine).await?.len(), &1)
 }
 
-pub(super) async fn a_value_of_eight_mebibytes_is_kept(factory: &dyn Factory) -> Result<(), Detail> {
+pub(super) async fn the_largest_value_is_kept(factory: &dyn Factory) -> Result<(), Detail> {
     let engine = factory.open("large value").await;
-    let value: Bytes = (0..LARGE_VALUE_BYTES).map(|i| (i / 7 % 251) as u8).collect();
+    let value: Bytes = (0..factory.value_bytes_max()).map(|i| (i / 7 % 251) as u8).collect();
     commit(&*engine, |batch| {
         batch.put("large", value.clone());
         batch.put("small", "1");

@@ -9,8 +9,11 @@ use super::problem::Problems;
 use super::setting::Setting;
 use super::settings::{CONFIG_FILE, SETTINGS};
 use super::source::Source;
-use super::{Config, EngineKind, LogConfig, LogFormat, environment, file, help};
+use super::{Config, EngineKind, LogConfig, LogFormat, TikvConfig, environment, file, help};
 use crate::commands::{self, OperatorCommand, Parsed};
+
+/// TiKV takes 8 MiB in one entry of its log unless it is told otherwise, and the value is not alone in it.
+const TIKV_REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// What a process was started for.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +89,34 @@ fn check(config: &Config, problems: &mut Problems) {
              which URL clients can connect to"
         ));
     }
+    if config.engine == EngineKind::Tikv {
+        check_tikv(config, problems);
+    }
+}
+
+/// What TiKV needs, and what it cannot do.
+fn check_tikv(config: &Config, problems: &mut Problems) {
+    let TikvConfig { pd_endpoints, ca_file, cert_file, key_file, .. } = &config.tikv;
+    if !cfg!(feature = "tikv") {
+        problems.add("--engine: \"tikv\": this orlop was built without TiKV (cargo feature `tikv`)");
+    }
+    if pd_endpoints.is_empty() {
+        problems.add("--pd-endpoints: has to be given with --engine tikv, such as 127.0.0.1:2379");
+    }
+    let files = [ca_file, cert_file, key_file];
+    if files.iter().any(|file| file.is_some()) && files.iter().any(|file| file.is_none()) {
+        problems.add("--tikv-ca-file, --tikv-cert-file, --tikv-key-file: for TLS all three have to be given");
+    }
+    if config.quota_backend_bytes > 0 {
+        problems.add(
+            "--quota-backend-bytes: TiKV does not say what a store occupies, so there is no quota with --engine tikv",
+        );
+    }
+    if config.max_request_bytes > TIKV_REQUEST_BYTES_MAX {
+        problems.add(format_args!(
+            "--max-request-bytes: with --engine tikv at most {TIKV_REQUEST_BYTES_MAX}: TiKV takes no larger value"
+        ));
+    }
 }
 
 /// A configuration that every default is still to be put into.
@@ -95,6 +126,7 @@ fn unset() -> Config {
         name: String::new(),
         data_dir: PathBuf::new(),
         engine: EngineKind::Embedded,
+        tikv: TikvConfig::default(),
         key_space: KeySpace::new("").expect("an empty prefix is allowed"),
         listen_client_urls: Vec::new(),
         advertise_client_urls: Vec::new(),

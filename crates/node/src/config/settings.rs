@@ -12,6 +12,8 @@ const REQUEST_BYTES_MAX: usize = 64 << 20;
 const TXN_OPS_MAX: usize = 65_536;
 /// Below it, progress would be most of what the server sends; etcd has the same bound.
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// A list of a large cluster takes seconds, and has to be over in half of this.
+const TIKV_GC_LIFETIME_MIN: Duration = Duration::from_secs(60);
 /// Above it the bytes could not be addressed on every machine.
 const MEMORY_BYTES_MAX: u64 = 1 << 40;
 
@@ -33,7 +35,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         family: Family::Etcd,
         summary: "Where the data is kept",
         detail: "Created if it is missing, for its owner only. One process at a time can use it. What a write \
-                 costs is mostly how long this disk takes to make it durable (fsync). Not used with `--engine memory`.",
+                 costs is mostly how long this disk takes to make it durable (fsync). Only used with `--engine embedded`.",
         set: |config, value| values::text(value).map(|dir| config.data_dir = dir.into()),
     },
     Setting {
@@ -121,10 +123,74 @@ pub(crate) static SETTINGS: &[Setting] = &[
         value: "ENGINE",
         default: "embedded",
         family: Family::Own,
-        summary: "What holds the data: embedded (files in the data directory) or memory",
-        detail: "`embedded` keeps it in the data directory and answers a write once it is durable. `memory` keeps \
-                 nothing beyond the process: for tests.",
+        summary: "What holds the data: embedded (files in the data directory), tikv, memory",
+        detail: "`embedded` keeps it in the data directory and answers a write once it is durable. `tikv` keeps it in a \
+                 TiKV cluster, and then one process at a time can serve a store: a second one takes it over, and the \
+                 first stops at its next write. `memory` keeps nothing beyond the process: for tests.",
         set: |config, value| values::choice(value, &ENGINES).map(|engine| config.engine = engine),
+    },
+    Setting {
+        name: "pd-endpoints",
+        value: "ADDRESSES",
+        default: "",
+        family: Family::Own,
+        summary: "The members of TiKV's PD, separated by commas",
+        detail: "Needed with `--engine tikv`. Each as `host:port`; `http://` or `https://` in front is passed over. One that answers is enough. While \
+                 none does, the server waits: `/livez` says ok and `/readyz` does not.",
+        set: |config, value| values::addresses(value).map(|addresses| config.tikv.pd_endpoints = addresses),
+    },
+    Setting {
+        name: "tikv-ca-file",
+        value: "FILE",
+        default: "",
+        family: Family::Own,
+        summary: "Whose certificates to believe of PD and TiKV, PEM; turns TLS on",
+        detail: "Needs `--tikv-cert-file` and `--tikv-key-file`, too. Without the three everything goes in the clear: \
+                 only for a network that you trust.",
+        set: |config, value| values::file(value).map(|file| config.tikv.ca_file = file),
+    },
+    Setting {
+        name: "tikv-cert-file",
+        value: "FILE",
+        default: "",
+        family: Family::Own,
+        summary: "The certificate that PD and TiKV are shown, PEM",
+        detail: "Read when the server starts.",
+        set: |config, value| values::file(value).map(|file| config.tikv.cert_file = file),
+    },
+    Setting {
+        name: "tikv-key-file",
+        value: "FILE",
+        default: "",
+        family: Family::Own,
+        summary: "The private key of that certificate, PEM",
+        detail: "Read when the server starts.",
+        set: |config, value| values::file(value).map(|file| config.tikv.key_file = file),
+    },
+    Setting {
+        name: "tikv-gc-lifetime",
+        value: "DURATION",
+        default: "10m",
+        family: Family::Own,
+        summary: "For how long TiKV keeps old versions of records",
+        detail: "At least `1m`. A read that takes longer than half of it fails. Old versions cost space and make scans \
+                 slower.",
+        set: |config, value| {
+            duration::at_least(value, TIKV_GC_LIFETIME_MIN).map(|time| config.tikv.gc_lifetime = time)
+        },
+    },
+    Setting {
+        name: "tikv-gc",
+        value: "WHO",
+        default: "advance",
+        family: Family::Own,
+        summary: "Who has TiKV forget: advance (this process) or hold (another)",
+        detail: "`advance` settles old locks and moves the safe point of the whole cluster, not beyond what other services \
+                 registered with PD: right where nothing else does. `hold` only registers what this store needs: right \
+                 where a TiDB uses the same cluster.",
+        set: |config, value| {
+            values::choice(value, &TIKV_GC).map(|advances| config.tikv.advances_gc = advances)
+        },
     },
     Setting {
         name: "key-prefix",
@@ -209,7 +275,10 @@ const LOG_LEVELS: [(&str, Level); 5] = [
 
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("human", LogFormat::Human), ("json", LogFormat::Json)];
 
-const ENGINES: [(&str, EngineKind); 2] = [("embedded", EngineKind::Embedded), ("memory", EngineKind::Memory)];
+const ENGINES: [(&str, EngineKind); 3] =
+    [("embedded", EngineKind::Embedded), ("tikv", EngineKind::Tikv), ("memory", EngineKind::Memory)];
+
+const TIKV_GC: [(&str, bool); 2] = [("advance", true), ("hold", false)];
 
 /// The setting with this name.
 pub(crate) fn find(name: &str) -> Option<&'static Setting> {

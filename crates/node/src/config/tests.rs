@@ -111,6 +111,12 @@ fn every_setting_can_be_given_in_all_three_ways() {
         ("log-level", "debug"),
         ("log-format", "json"),
         ("engine", "memory"),
+        ("pd-endpoints", "127.0.0.1:1,pd:2"),
+        ("tikv-ca-file", "/ca"),
+        ("tikv-cert-file", "/cert"),
+        ("tikv-key-file", "/key"),
+        ("tikv-gc-lifetime", "30m"),
+        ("tikv-gc", "hold"),
         ("key-prefix", "/one/"),
         ("history-bytes", "1"),
         ("cache-bytes", "2"),
@@ -169,7 +175,9 @@ fn everything_that_is_wrong_is_said_at_once() {
 fn wrong_values_are_refused_with_what_was_expected() {
     let cases = [
         ("--name=", "--name: \"\": expected some text"),
-        ("--engine=tikv", "--engine: \"tikv\": expected one of: embedded, memory"),
+        ("--engine=bolt", "--engine: \"bolt\": expected one of: embedded, tikv, memory"),
+        ("--pd-endpoints=pd", "--pd-endpoints: \"pd\": pd: expected host and port, such as 127.0.0.1:2379"),
+        ("--tikv-gc-lifetime=59s", "--tikv-gc-lifetime: \"59s\": expected at least 60s"),
         (
             "--watch-progress-notify-interval=99ms",
             "--watch-progress-notify-interval: \"99ms\": expected at least 100ms",
@@ -204,6 +212,28 @@ fn wrong_values_are_refused_with_what_was_expected() {
     for (arguments, expected) in cases {
         refused(&args(arguments), &[expected]);
     }
+}
+
+#[cfg(feature = "tikv")]
+#[test]
+fn what_tikv_needs_and_what_it_cannot_do_is_said() {
+    refused(
+        &args("--engine=tikv --quota-backend-bytes=1 --max-request-bytes=8388608 --tikv-ca-file=/ca"),
+        &[
+            "--pd-endpoints: has to be given with --engine tikv, such as 127.0.0.1:2379",
+            "--tikv-ca-file, --tikv-cert-file, --tikv-key-file: for TLS all three have to be given",
+            "--quota-backend-bytes: TiKV does not say what a store occupies, so there is no quota with --engine tikv",
+            "--max-request-bytes: with --engine tikv at most 4194304: TiKV takes no larger value",
+        ],
+    );
+    assert_eq!(args("--engine=tikv --pd-endpoints=pd:1").config().engine, EngineKind::Tikv);
+}
+
+#[cfg(not(feature = "tikv"))]
+#[test]
+fn a_program_without_tikv_says_so() {
+    let without = "--engine: \"tikv\": this orlop was built without TiKV (cargo feature `tikv`)";
+    refused(&args("--engine=tikv --pd-endpoints=pd:1"), &[without]);
 }
 
 #[test]

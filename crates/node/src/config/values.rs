@@ -1,10 +1,34 @@
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Text that is not empty.
 pub(crate) fn text(value: &str) -> Result<&str, String> {
     if value.trim().is_empty() { Err("expected some text".to_owned()) } else { Ok(value) }
+}
+
+/// The name of a file, or none.
+pub(crate) fn file(value: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!value.is_empty()).then(|| value.into()))
+}
+
+/// Addresses of the form `host:port`, separated by commas, each once; a URL is reduced to that.
+pub(crate) fn addresses(value: &str) -> Result<Vec<String>, String> {
+    let mut addresses: Vec<String> = Vec::new();
+    for given in value.split(',').map(str::trim).filter(|given| !given.is_empty()) {
+        let bare = given.strip_prefix("http://").or_else(|| given.strip_prefix("https://")).unwrap_or(given);
+        let address = bare.trim_end_matches('/');
+        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
+        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
+            return Err(format!("{given}: expected host and port, such as 127.0.0.1:2379"));
+        }
+        if addresses.iter().any(|other| other == address) {
+            return Err(format!("{given} is there twice"));
+        }
+        addresses.push(address.to_owned());
+    }
+    Ok(addresses)
 }
 
 /// A whole number within bounds.
@@ -25,4 +49,35 @@ pub(crate) fn choice<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, S
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         format!("expected one of: {}", words.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_host_and_port_each_once() {
+        let good = [
+            ("", vec![]),
+            ("127.0.0.1:2379", vec!["127.0.0.1:2379"]),
+            (
+                "http://pd-0.pd:2379/, https://pd-1.pd:2379,[::1]:9",
+                vec!["pd-0.pd:2379", "pd-1.pd:2379", "[::1]:9"],
+            ),
+        ];
+        for (value, want) in good {
+            assert_eq!(addresses(value).unwrap(), want, "{value:?}");
+        }
+        for (value, part) in [
+            ("pd", "expected host and port"),
+            ("pd:0", "expected host and port"),
+            (":2379", "expected host and port"),
+            ("pd:2379/x", "expected host and port"),
+            ("pd/x:2379", "expected host and port"),
+            ("pd:1,http://pd:1", "is there twice"),
+        ] {
+            let complaint = addresses(value).unwrap_err();
+            assert!(complaint.contains(part), "{value:?}: {complaint}");
+        }
+    }
 }

@@ -35,8 +35,16 @@ impl Opening {
     pub(super) async fn lead(&self, owner: Incarnation) -> Result<Taken, OpenFailure> {
         for _ in 0..TAKEOVERS_MAX {
             let (last, before) = match self.leadership.lease() {
-                Some(lease) => self.await_silence(lease).await?,
-                None => self.newest(PartitionId::SYSTEM).await?,
+                // Only then: it would break off what a living owner has under way.
+                Some(lease) => {
+                    let newest = self.await_silence(lease).await?;
+                    self.settle().await?;
+                    newest
+                }
+                None => {
+                    self.settle().await?;
+                    self.newest(PartitionId::SYSTEM).await?
+                }
             };
             let epoch = Epoch(before.epoch.0 + 1);
             let begun = self.leadership.begin_record().await.map_err(ReadFailure::from)?;

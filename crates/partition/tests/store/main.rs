@@ -11,5 +11,6 @@ mod log_reader;
 mod long_histories;
 mod model;
 mod ownership;
+mod settling;
 mod system;
 mod visibility;

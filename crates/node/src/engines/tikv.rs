@@ -1,0 +1,86 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Shutdown, Supervisor, TaskKind};
+use engine::Engine;
+use engine_tikv::{Collecting, ConfigError, ConnectError, TikvEngine, Tls};
+use server::while_waiting;
+use tracing::{info, warn};
+
+use crate::app::World;
+use crate::config::{Config, TikvConfig};
+use crate::listen::Listener;
+
+/// The pause between two tries to reach PD, each of which takes some seconds when nothing answers.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Connects to the cluster, and waits for it if it is not there. Meanwhile whoever asks on `listeners` is told. From
+/// then on the cluster is told regularly what it can forget.
+pub(super) async fn open(
+    config: &Config,
+    world: &World,
+    supervisor: &Supervisor,
+    listeners: &[Listener],
+) -> Result<Arc<dyn Engine>, ConfigError> {
+    let settings = settings(config, world);
+    let sockets: Vec<_> = listeners.iter().map(|listener| &listener.socket).collect();
+    let connecting = connect(settings, &*world.clock);
+    let engine = Arc::new(while_waiting(&sockets, "TiKV's PD does not answer", connecting).await?);
+    let forget = forget_old_versions(engine.clone(), world.clock.clone(), supervisor.shutdown().clone());
+    supervisor.spawn("tikv-gc", TaskKind::Essential, forget);
+    Ok(engine)
+}
+
+fn settings(config: &Config, world: &World) -> engine_tikv::Config {
+    let TikvConfig { pd_endpoints, ca_file, cert_file, key_file, gc_lifetime, advances_gc } = &config.tikv;
+    let tls = match (ca_file, cert_file, key_file) {
+        (Some(ca), Some(cert), Some(key)) => {
+            Some(Tls { ca_file: ca.clone(), cert_file: cert.clone(), key_file: key.clone() })
+        }
+        _ => None,
+    };
+    engine_tikv::Config {
+        tls,
+        gc_lifetime: *gc_lifetime,
+        collecting: if *advances_gc { Collecting::Here } else { Collecting::Elsewhere },
+        service: format!("orlop/{}", config.key_space.prefix()),
+        clock: world.clock.clone(),
+        ..engine_tikv::Config::new(pd_endpoints.clone())
+    }
+}
+
+async fn connect(settings: engine_tikv::Config, clock: &dyn Clock) -> Result<TikvEngine, ConfigError> {
+    let mut waited = false;
+    loop {
+        match TikvEngine::connect(settings.clone()).await {
+            Ok(engine) => {
+                if waited {
+                    info!("TiKV answers");
+                }
+                return Ok(engine);
+            }
+            Err(ConnectError::Config(error)) => return Err(error),
+            Err(error @ ConnectError::Unreachable { .. }) => {
+                warn!(%error, "waiting for TiKV");
+                waited = true;
+            }
+        }
+        clock.sleep_until(clock.now() + PAUSE).await;
+    }
+}
+
+/// A time without it costs the cluster space, and nothing else: so it is tried again at the next one.
+async fn forget_old_versions(
+    engine: Arc<TikvEngine>,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+) -> Result<(), Infallible> {
+    let interval = engine.reclaim_interval();
+    while shutdown.or(clock.sleep_until(clock.now() + interval)).await.is_ok() {
+        if let Ok(Err(error)) = shutdown.or(engine.reclaim()).await {
+            warn!(%error, "old versions were not given up");
+        }
+    }
+    Ok(())
+}
