@@ -37,6 +37,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Search the model of the fleet's protocol: `cargo xtask protocol --help` says how
+    #[command(disable_help_flag = true)]
+    Protocol {
+        /// Arguments of the search
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Look for inputs that break what parses bytes from outside or from disk, or replay one
     Fuzz(fuzz::FuzzArgs),
     /// Check the rules of the house: file sizes, leftovers, paths, links
@@ -73,6 +80,7 @@ fn main() -> ExitCode {
             report::run(&context, &chosen, args.keep_going)
         }
         Command::Sim { args } => told(steps::play(&context, &args)),
+        Command::Protocol { args } => told(steps::check_protocol(&context, &args)),
         Command::Fuzz(args) => told(fuzz::command(&context, &args)),
         Command::Tikv(args) => told(tikv::run(&context, &args)),
         Command::Tidy => told(tidy::run(&context)),

@@ -35,6 +35,11 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "fuzz", about: "nothing is found in what parses bytes, in a minute", run: fuzz::step },
     Step { name: "build", about: "build the release binary that the suites run against", run: build },
     Step { name: "sim", about: "fresh seeds of the simulation", run: sim },
+    Step {
+        name: "protocol",
+        about: "the model of the fleet's protocol, and what each rule is for",
+        run: protocol,
+    },
     Step { name: "planted", about: "build a binary with bugs that can be switched on", run: planted },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
@@ -99,8 +104,21 @@ fn sim(context: &Context) -> Result<(), String> {
 
 /// Runs the simulation with these arguments.
 pub(crate) fn play(context: &Context, args: &[String]) -> Result<(), String> {
-    let program = ["run", "--quiet", "--release", "--locked", "--package", "sim", "--"];
-    run(context.cargo(&program).args(args))
+    run_of_sim(context, "orlop-sim", args)
+}
+
+fn protocol(context: &Context) -> Result<(), String> {
+    check_protocol(context, &[])
+}
+
+/// Searches the model of the protocol with these arguments.
+pub(crate) fn check_protocol(context: &Context, args: &[String]) -> Result<(), String> {
+    run_of_sim(context, "orlop-protocol", args)
+}
+
+fn run_of_sim(context: &Context, program: &str, args: &[String]) -> Result<(), String> {
+    let cargo = ["run", "--quiet", "--release", "--locked", "--package", "sim", "--bin", program, "--"];
+    run(context.cargo(&cargo).args(args))
 }
 
 /// In the same target directory, as most of what it needs is there; so the release binary has to be put back.

@@ -9,8 +9,8 @@ mod program;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::Instant;
 
+use base::{Clock, SystemClock};
 use cluster::Cluster;
 use program::{Program, output, text};
 use proto::etcdserverpb::kv_client::KvClient;
@@ -150,9 +150,9 @@ async fn a_second_server_waits_alive_and_not_ready_and_takes_over_from_one_that_
     assert_eq!(put(&to_first, "a", "again").await.unwrap(), revision + 1, "the first one is not disturbed");
 
     first.signal(Signal::KILL);
-    let killed = Instant::now();
+    let killed = SystemClock.now();
     second.greeting();
-    println!("took over {:?} after the kill", killed.elapsed());
+    println!("took over {:?} after the kill", SystemClock.now() - killed);
     let to_second = connect(&address).await;
     assert_eq!(get(&to_second, "a").await.as_deref(), Some("again"));
     assert_eq!(put(&to_second, "a", "second").await.unwrap(), revision + 2);
@@ -168,9 +168,9 @@ async fn who_is_asked_to_stop_hands_over_without_the_lease() {
     put(&to_first, "a", "1").await.unwrap();
     let (mut second, address) = stand_by(&cluster);
     first.signal(Signal::TERM);
-    let asked = Instant::now();
+    let asked = SystemClock.now();
     second.greeting();
-    println!("took over {:?} after SIGTERM", asked.elapsed());
+    println!("took over {:?} after SIGTERM", SystemClock.now() - asked);
     let (code, log) = first.end();
     assert!(code == Some(0) && !log.contains("not given up"), "{log}");
     assert_eq!(get(&connect(&address).await, "a").await.as_deref(), Some("1"));

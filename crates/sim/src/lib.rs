@@ -19,6 +19,7 @@ mod history;
 mod oracle;
 mod plan;
 mod process;
+pub mod protocol;
 mod run;
 mod world;
 
