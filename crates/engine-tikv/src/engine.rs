@@ -84,9 +84,9 @@ impl TikvEngine {
         self.shared.collect(&numbered(safe_point)).await
     }
 
-    /// How often [`Engine::reclaim`] should be called, so that old versions go about when they may.
-    pub fn reclaim_interval(&self) -> Duration {
-        interval(self.shared.config.gc_lifetime)
+    /// How often [`Engine::reclaim`] should be called, so that versions that are kept this long go about when they may.
+    pub fn reclaim_interval(gc_lifetime: Duration) -> Duration {
+        interval(gc_lifetime)
     }
 
     #[cfg(all(test, feature = "cluster-tests"))]

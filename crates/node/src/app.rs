@@ -8,7 +8,7 @@ use server::{Metrics, Server, while_waiting};
 use thiserror::Error;
 
 use crate::config::{Config, EngineKind, ListenUrl};
-use crate::engines::{EngineError, open_engine};
+use crate::engines::{EngineError, open_engine, tend};
 use crate::listen::{ListenError, Listener, listen};
 use crate::member::member_id;
 use crate::running::Running;
@@ -66,7 +66,7 @@ impl App {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let supervisor = Supervisor::new(Shutdown::new());
-        let engine = open_engine(config, &world, &metrics, &supervisor, &listeners).await?;
+        let engine = open_engine(config, &world, &metrics, &listeners).await?;
         let store = match open_store(config, &world, &engine, &supervisor, &listeners).await {
             Ok(store) => store,
             Err(source) => {
@@ -74,6 +74,7 @@ impl App {
                 return Err(StartError::Store { place: place(config), source });
             }
         };
+        tend(config, &world, &engine, &supervisor);
         let advertised = match config.advertise_client_urls.as_slice() {
             [] => listeners.iter().map(|listener| listener.url.to_string()).collect(),
             given => given.to_vec(),

@@ -58,15 +58,14 @@ pub(crate) async fn open_engine(
     config: &Config,
     world: &World,
     metrics: &Metrics,
-    supervisor: &Supervisor,
     listeners: &[Listener],
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match config.engine {
         #[cfg(feature = "tikv")]
-        EngineKind::Tikv => Ok(tikv::open(config, world, supervisor, listeners).await?),
+        EngineKind::Tikv => Ok(tikv::open(config, world, listeners).await?),
         #[cfg(not(feature = "tikv"))]
         EngineKind::Tikv => {
-            let _ = (supervisor, listeners);
+            let _ = listeners;
             Err(EngineError::NotBuilt)
         }
         EngineKind::Memory => Ok(Arc::new(MemoryEngine::new())),
@@ -84,6 +83,16 @@ pub(crate) async fn open_engine(
             Ok(engine)
         }
     }
+}
+
+/// Begins what the engine needs done regularly by the process that serves the store.
+pub(crate) fn tend(config: &Config, world: &World, engine: &Arc<dyn Engine>, supervisor: &Supervisor) {
+    #[cfg(feature = "tikv")]
+    if config.engine == EngineKind::Tikv {
+        tikv::keep_forgetting(config, engine.clone(), world.clock.clone(), supervisor);
+    }
+    #[cfg(not(feature = "tikv"))]
+    let _ = (config, world, engine, supervisor);
 }
 
 async fn open_embedded(settings: engine_embedded::Config) -> Result<Arc<dyn Engine>, EngineError> {

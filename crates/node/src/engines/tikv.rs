@@ -15,21 +15,28 @@ use crate::listen::Listener;
 /// The pause between two tries to reach PD, each of which takes some seconds when nothing answers.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Connects to the cluster, and waits for it if it is not there. Meanwhile whoever asks on `listeners` is told. From
-/// then on the cluster is told regularly what it can forget.
+/// Connects to the cluster, and waits for it if it is not there. Meanwhile whoever asks on `listeners` is told.
 pub(super) async fn open(
     config: &Config,
     world: &World,
-    supervisor: &Supervisor,
     listeners: &[Listener],
 ) -> Result<Arc<dyn Engine>, ConfigError> {
     let settings = settings(config, world);
     let sockets: Vec<_> = listeners.iter().map(|listener| &listener.socket).collect();
     let connecting = connect(settings, &*world.clock);
-    let engine = Arc::new(while_waiting(&sockets, "TiKV's PD does not answer", connecting).await?);
-    let forget = forget_old_versions(engine.clone(), world.clock.clone(), supervisor.shutdown().clone());
+    Ok(Arc::new(while_waiting(&sockets, "TiKV's PD does not answer", connecting).await?))
+}
+
+/// Tells the cluster regularly what it can forget, from now on: for the one process that leads the store.
+pub(super) fn keep_forgetting(
+    config: &Config,
+    engine: Arc<dyn Engine>,
+    clock: Arc<dyn Clock>,
+    supervisor: &Supervisor,
+) {
+    let interval = TikvEngine::reclaim_interval(config.tikv.gc_lifetime);
+    let forget = forget_old_versions(engine, interval, clock, supervisor.shutdown().clone());
     supervisor.spawn("tikv-gc", TaskKind::Essential, forget);
-    Ok(engine)
 }
 
 fn settings(config: &Config, world: &World) -> engine_tikv::Config {
@@ -72,11 +79,11 @@ async fn connect(settings: engine_tikv::Config, clock: &dyn Clock) -> Result<Tik
 
 /// A time without it costs the cluster space, and nothing else: so it is tried again at the next one.
 async fn forget_old_versions(
-    engine: Arc<TikvEngine>,
+    engine: Arc<dyn Engine>,
+    interval: Duration,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
-    let interval = engine.reclaim_interval();
     while shutdown.or(clock.sleep_until(clock.now() + interval)).await.is_ok() {
         if let Ok(Err(error)) = shutdown.or(engine.reclaim()).await {
             warn!(%error, "old versions were not given up");
