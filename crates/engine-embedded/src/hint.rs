@@ -215,6 +215,8 @@ pub(crate) struct HintReader {
     block: Vec<u8>,
     block_at: usize,
     key: Vec<u8>,
+    /// The last key of the block before; none before the first.
+    last_of_block: Option<Vec<u8>>,
 }
 
 /// Opens the hint of the segment with this header.
@@ -239,6 +241,7 @@ pub(crate) fn open(fs: &dyn Fs, header: SegmentHeader) -> Result<(Summary, HintR
         block: Vec::new(),
         block_at: 0,
         key: Vec::new(),
+        last_of_block: None,
     };
     Ok((summary, reader))
 }
@@ -250,12 +253,21 @@ impl HintReader {
             return Ok(false);
         }
         if self.block_at == self.block.len() {
+            if !self.block.is_empty() {
+                self.last_of_block = Some(std::mem::take(&mut self.key));
+            }
             self.read_block()?;
         }
         let mut bytes = &self.block[self.block_at..];
         let shared = take_varint(&mut bytes) as usize;
         let suffix = take(&mut bytes)?;
-        if shared > self.key.len() {
+        // Each key once, in order: the merge of the hints, and with it every search, goes by that.
+        let ascends = match (self.block_at, &self.last_of_block) {
+            (0, Some(last)) => suffix > last.as_slice(),
+            (0, None) => true,
+            _ => self.key.get(shared..).is_some_and(|before| suffix > before),
+        };
+        if shared > self.key.len() || !ascends {
             return Err(BadHint);
         }
         self.key.truncate(shared);
