@@ -123,7 +123,8 @@ impl Leases {
         if self.requests.send(Request { lease, answer }).await.is_err() {
             return Err(EtcdError::Stopped.into());
         }
-        answered.await.unwrap_or_else(|_| Err(EtcdError::Stopped.into()))
+        // Handed over, it may have been begun: that is not for certain "no".
+        answered.await.unwrap_or_else(|_| Err(EtcdError::Timeout.into()))
     }
 
     /// Whether there is such a lease, be it that it is being revoked.

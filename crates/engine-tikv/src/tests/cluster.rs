@@ -107,6 +107,11 @@ impl Cluster {
         Arc::new(Prefixed::new(self.connect().await, self.key(&format!("{name}/"))))
     }
 
+    /// The same, of which the outcome of every batch can be told.
+    pub(super) async fn marking_store(&self, name: &str) -> Arc<dyn Engine> {
+        Arc::new(Prefixed::new(self.connect().await, self.key(&format!("{name}/"))).marking())
+    }
+
     /// A key of this test.
     pub(super) fn key(&self, name: &str) -> Bytes {
         Bytes::from(format!("{}{name}", self.prefix))

@@ -11,6 +11,8 @@ use crate::TikvEngine;
 pub(super) struct Prefixed {
     engine: TikvEngine,
     prefix: Bytes,
+    /// Each batch without an insert gets one, beside the store's keys.
+    marks_batches: bool,
 }
 
 struct PrefixedSnapshot {
@@ -20,7 +22,19 @@ struct PrefixedSnapshot {
 
 impl Prefixed {
     pub(super) fn new(engine: TikvEngine, prefix: Bytes) -> Prefixed {
-        Prefixed { engine, prefix }
+        Prefixed { engine, prefix, marks_batches: false }
+    }
+
+    /// The same for a cluster in trouble: without an insert nobody can tell what became of a batch whose answer was
+    /// lost, and the suite wants to know it of each. A batch of the store's log always has one.
+    pub(super) fn marking(self) -> Prefixed {
+        Prefixed { marks_batches: true, ..self }
+    }
+
+    /// A key that was never used before, behind those of the store.
+    fn mark(&self) -> Bytes {
+        let name = format!("~{:032x}", base::Random::next_u128(&base::SystemRandom));
+        Bytes::from([&self.prefix[..self.prefix.len() - 1], name.as_bytes()].concat())
     }
 }
 
@@ -56,6 +70,10 @@ impl Engine for Prefixed {
                     *key = under(&self.prefix, key);
                 }
             }
+        }
+        let inserts = batch.writes.iter().any(|write| matches!(write, Write::Insert(..)));
+        if self.marks_batches && !inserts && !batch.writes.is_empty() {
+            batch.insert(self.mark(), Bytes::new());
         }
         self.engine.commit(batch).await.map_err(|error| match error {
             CommitError::Conflict { key } => CommitError::Conflict { key: without(&self.prefix, &key) },
