@@ -309,7 +309,6 @@ impl HintReader {
         }
         self.at = start + len as u64;
         self.block_at = 0;
-        self.key.clear();
         Ok(())
     }
 }
