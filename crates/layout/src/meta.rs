@@ -5,7 +5,7 @@ use model::Revision;
 
 use crate::codec::{Damaged, Reader, put_varint, seal, unseal};
 use crate::keyspace::{KeySpace, Kind};
-use crate::log::{PartitionId, Slot};
+use crate::log::{Epoch, Incarnation, PartitionId, Slot};
 
 /// The format that this version writes. One that is larger was written by a newer version: it must not be opened.
 pub const FORMAT: u32 = 1;
@@ -29,6 +29,19 @@ pub struct Reclaimed {
     pub trimmed_through: Slot,
 }
 
+/// Who took the system partition over last, and where it is reached. Written together with the takeover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// The epoch of the takeover: the term.
+    pub epoch: Epoch,
+    /// The process.
+    pub incarnation: Incarnation,
+    /// What it is called.
+    pub name: String,
+    /// Where other members reach it; empty where there are none.
+    pub peer_url: String,
+}
+
 impl KeySpace {
     /// Where the [`Identity`] is.
     pub fn identity_key(&self) -> Bytes {
@@ -43,6 +56,11 @@ impl KeySpace {
     /// Where a partition's [`Reclaimed`] is.
     pub fn reclaimed_key(&self, partition: PartitionId) -> Bytes {
         self.meta(&format!("reclaimed/{}", partition.0))
+    }
+
+    /// Where the [`Leader`] is.
+    pub fn leader_key(&self) -> Bytes {
+        self.meta("leader")
     }
 
     fn meta(&self, name: &str) -> Bytes {
@@ -87,6 +105,35 @@ impl KeySpace {
         Ok(Reclaimed { changes_through: Slot(changes), trimmed_through: Slot(trimmed) })
     }
 
+    /// The value of the record of the leader.
+    pub fn encode_leader(&self, leader: &Leader) -> Bytes {
+        let mut value = BytesMut::with_capacity(64 + leader.name.len() + leader.peer_url.len());
+        value.put_u8(ENCODING);
+        put_varint(&mut value, leader.epoch.0);
+        value.put_u128(leader.incarnation.0);
+        for text in [&leader.name, &leader.peer_url] {
+            put_varint(&mut value, text.len() as u64);
+            value.extend_from_slice(text.as_bytes());
+        }
+        seal(self.sealed_part(&self.leader_key()), value)
+    }
+
+    /// What the record of the leader says.
+    pub fn decode_leader(&self, value: &Bytes) -> Result<Leader, Damaged> {
+        let key = self.leader_key();
+        let read = || {
+            let mut reader = Reader::new(unseal(self.sealed_part(&key), value)?);
+            if reader.u8()? != ENCODING {
+                return Err("its encoding is unknown");
+            }
+            let (epoch, incarnation) = (Epoch(reader.varint()?), Incarnation(reader.u128()?));
+            let (name, peer_url) = (text(&mut reader)?, text(&mut reader)?);
+            reader.end()?;
+            Ok(Leader { epoch, incarnation, name, peer_url })
+        };
+        read().map_err(|reason| damaged(&key, reason))
+    }
+
     fn encode_numbers(&self, key: &[u8], numbers: &[u64]) -> Bytes {
         let mut value = BytesMut::with_capacity(32);
         value.put_u8(ENCODING);
@@ -115,6 +162,10 @@ impl KeySpace {
 
 const ENCODING: u8 = 1;
 
+fn text(reader: &mut Reader) -> Result<String, &'static str> {
+    String::from_utf8(reader.bytes()?.into()).map_err(|_| "a text is not UTF-8")
+}
+
 fn damaged(key: &[u8], reason: &'static str) -> Damaged {
     Damaged { kind: "meta", key: key.escape_ascii().to_string(), reason }
 }
@@ -139,6 +190,15 @@ mod tests {
                 space.decode_reclaimed(partition, &space.encode_reclaimed(partition, reclaimed)),
                 Ok(reclaimed)
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn who_leads_reads_back(epoch: u64, incarnation: u128, name: String, peer_url: String) {
+            let space = KeySpace::new("blue").unwrap();
+            let leader = Leader { epoch: Epoch(epoch), incarnation: Incarnation(incarnation), name, peer_url };
+            prop_assert_eq!(space.decode_leader(&space.encode_leader(&leader)), Ok(leader));
         }
     }
 

@@ -38,7 +38,9 @@ impl From<ReadError> for ReadFailure {
 impl From<NotConfirmed> for ReadFailure {
     fn from(error: NotConfirmed) -> ReadFailure {
         match error {
-            NotConfirmed::Lapsed => ReadFailure::Unavailable(error.to_string()),
+            NotConfirmed::Lapsed | NotConfirmed::NoLeader(_) | NotConfirmed::Behind => {
+                ReadFailure::Unavailable(error.to_string())
+            }
             NotConfirmed::Clock(error) => error.into(),
         }
     }

@@ -53,6 +53,16 @@ impl Shared {
         }
     }
 
+    /// What the log says from `from` on: the next step's worth, of all keys, whether it is published here or not.
+    pub(crate) async fn events_of_log(&self, from: Revision) -> Result<EventsPage, ReadFailure> {
+        let snapshot = self.engine.snapshot().await?;
+        let page = self.events_in_log(snapshot.as_ref(), from..=Revision::MAX, &KeyRange::all()).await;
+        match self.values.compacted_in(snapshot.as_ref()).await? {
+            Some(compacted) if from < compacted => Err(ReadFailure::Compacted(compacted)),
+            _ => page,
+        }
+    }
+
     fn events_in_memory(&self, from: Revision, range: &KeyRange) -> Option<EventsPage> {
         let state = self.state.read();
         if from <= state.history.floor() {

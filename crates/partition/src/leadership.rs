@@ -34,9 +34,15 @@ impl LeaderLease {
     }
 }
 
-/// It is not certain that this process still owns the store. Nothing was changed.
+/// It is not certain that what this process knows is the newest. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotConfirmed {
+    /// This process does not lead, and knows nobody who does or does not reach them.
+    #[error("no leader answers: {0}")]
+    NoLeader(String),
+    /// This process does not lead, and has not heard in time of everything that the leader has acknowledged.
+    #[error("this server has not caught up with the leader in time")]
+    Behind,
     /// Its lease has run out: another process may have taken over.
     #[error("this server's lease as leader has run out; another one may have taken over")]
     Lapsed,

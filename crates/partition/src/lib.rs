@@ -5,6 +5,9 @@
 //! a [`View`] at one exact revision and pages through it. Watchers follow the published batches and read what lies
 //! further back through [`Partition::events`].
 //!
+//! A process that does not own the partition has the same state as a [`Replica`], fed with what the owner publishes or
+//! from the log; it becomes the owner through a [`Candidate`], without loading anything again.
+//!
 //! This crate must never depend on the wire protocol, on how watchers and leases are driven, or on which engine it
 //! runs on.
 //!
@@ -28,6 +31,8 @@ mod pins;
 mod range;
 mod reader;
 mod reclaim;
+mod replica;
+mod role;
 mod sequencer;
 mod state;
 mod system;
@@ -35,12 +40,15 @@ mod values;
 
 pub use error::{ReadFailure, SystemFailure, TxnFailure};
 pub use events::EventsPage;
+pub use layout::meta::Leader;
 pub use leadership::{LeaderLease, NotConfirmed};
 pub use log_reader::{Content, LogFailure, LogHead, LogItem, LogPage, LogReader};
-pub use open::{OpenFailure, Settings, Store, World};
+pub use open::{Candidate, OpenFailure, Presence, Settings, Store, World};
 pub use outcome::{BranchOutcome, OpOutcome, RangeOutcome, TxnOutcome};
 pub use partition::Partition;
 pub use reader::{Chunk, ChunkLimits, View};
+pub use replica::{Applied, Replica, event_of};
+pub use role::{Authority, Confirmed};
 pub use sequencer::Detached;
 pub use state::Follower;
 pub use system::{System, SystemFollower};

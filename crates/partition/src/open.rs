@@ -1,41 +1,30 @@
-//! From an engine to a running store: found it if it is empty, take the partitions over, load what they hold.
+//! From an engine to a running store: found it if it is empty, load what it holds, and become its owner when it is free.
 
+mod candidate;
+mod loading;
 mod takeover;
 
 use std::sync::Arc;
 
-use base::{Clock, Random, Supervisor, TaskKind};
-use engine::{Batch, CommitError, Direction, Engine, KeySpan, Scan, Snapshot};
+use base::{Clock, Random, Supervisor};
+use engine::{Batch, CommitError, Engine, KeySpan, Snapshot};
 use layout::log::{Body, Epoch, Incarnation, LogRecord, PartitionId, Slot};
-use layout::meta::{FORMAT, Identity, Reclaimed};
-use layout::system::SystemRecord;
+use layout::meta::{FORMAT, Identity, Leader};
 use layout::{KeySpace, Span};
-use model::{Key, KeyMeta, LeaseId, Revision};
+use model::Revision;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
-use tracing::info;
+use tokio::sync::watch;
 
-use crate::attachments::Attachments;
 use crate::error::ReadFailure;
-use crate::events::newest_slot;
-use crate::history::History;
-use crate::index::Index;
 use crate::leadership::{LeaderLease, Leadership};
-use crate::log_writer::{LogWriter, Pen};
 use crate::partition::Partition;
-use crate::reclaim::Reclaimer;
-use crate::sequencer::{QUEUE_TXNS_MAX, Sequencer};
-use crate::state::{Parts, Shared, State};
-use crate::system::{Holds, QUEUE_CHANGES_MAX, System, SystemSequencer, SystemState, Tables, Trail};
-use crate::values::Values;
-use takeover::Taken;
+use crate::replica::Replica;
+use crate::role::{Authority, Role};
+use crate::system::System;
+pub use candidate::Candidate;
 
 /// The one partition of user keys; a later version splits it.
 const USER: PartitionId = PartitionId(1);
-/// Loading reads the records in pages of this many.
-const RECORDS_PER_PAGE: usize = 8192;
-/// And of about this many bytes.
-const BYTES_PER_PAGE: usize = 8 << 20;
 
 /// What opening a store needs to know.
 #[derive(Clone, Debug)]
@@ -72,15 +61,38 @@ pub enum OpenFailure {
     /// Others keep taking its partitions over.
     #[error("another process keeps taking over partition {0}: does a second orlop use this store?")]
     Contended(u32),
+    /// What this process has missed was compacted: its state has to be loaded anew.
+    #[error(
+        "history was compacted through {0}, beyond what this process has seen: it has to load the store anew"
+    )]
+    FellBehind(Revision),
     /// It could not be read.
     #[error("the store cannot be read: {0}")]
-    Read(#[from] ReadFailure),
+    Read(ReadFailure),
     /// The engine did not take the records that opening writes.
     #[error("the store cannot be written: {0}")]
     Write(String),
 }
 
-/// A running store.
+impl From<ReadFailure> for OpenFailure {
+    fn from(failure: ReadFailure) -> OpenFailure {
+        match failure {
+            ReadFailure::Compacted(compacted) => OpenFailure::FellBehind(compacted),
+            failure => OpenFailure::Read(failure),
+        }
+    }
+}
+
+/// How a process is called and reached, for others that share its engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// Its name.
+    pub name: String,
+    /// Where other members reach it; empty where there are none.
+    pub peer_url: String,
+}
+
+/// A running store: the state of one process, be it that it leads, or that it follows another one that does.
 #[derive(Clone)]
 pub struct Store {
     /// The partition of all user keys.
@@ -89,8 +101,10 @@ pub struct Store {
     pub system: System,
     /// The cluster's random name, never zero.
     pub cluster_id: u64,
-    /// How often the system partition has changed hands: what etcd calls the Raft term.
-    pub term: u64,
+    /// This life of this process.
+    pub incarnation: Incarnation,
+    role: Arc<Role>,
+    replica: Replica,
 }
 
 /// What opening a store takes from the world.
@@ -106,55 +120,77 @@ pub struct World {
     pub supervisor: Supervisor,
 }
 
-/// What one snapshot tells of everything that the store holds in memory.
-struct Loaded {
-    index: Index,
-    attachments: Attachments,
-    tables: Tables,
-    compacted: Option<Revision>,
-    reclaimed: Reclaimed,
-    trail: Trail,
-}
-
 impl Store {
     /// Opens the store in `world`'s engine, or founds it, and starts its tasks.
     ///
     /// With a leader lease this waits for as long as another process owns the store: until it gives the store up, or has
     /// been silent for the length of the lease.
     pub async fn open(world: World, settings: Settings) -> Result<Store, OpenFailure> {
+        let (store, candidate) = Store::join(world, settings, Presence::default()).await?;
+        candidate.lead().await?;
+        Ok(store)
+    }
+
+    /// Loads the store in `world`'s engine, or founds it, as of this moment. Whoever calls has the candidate lead when
+    /// the store is free, and until then feeds the [`Replica`].
+    pub async fn join(
+        world: World,
+        settings: Settings,
+        presence: Presence,
+    ) -> Result<(Store, Candidate), OpenFailure> {
         let leadership = Leadership::new(world.engine.clone(), settings.leader_lease);
-        let opening = Opening { world, settings, leadership };
+        // A started process owns nothing, and is another one than the one before it.
+        let owner = Incarnation(world.random.next_u128());
+        let opening = Opening { world, settings, leadership, role: Arc::default(), owner, presence };
         let identity = opening.identity().await?;
-        let owner = Incarnation(opening.world.random.next_u128());
-        // A started process owns nothing: it takes each partition over at a new epoch, the system partition first.
-        let system = opening.lead(owner).await?;
-        let mut log = opening.pen(PartitionId::SYSTEM, &system);
-        // Loading may take longer than a lease: others must see meanwhile that somebody is there.
-        let load = async {
-            let user = opening.take_over(USER, owner, system.record.epoch).await?;
-            // Nothing that was begun below the takeovers can be committed any more. What is left of it must not be met
-            // later, when nobody knows any more what became of it.
-            opening.settle_the_rest().await?;
-            let loaded = opening.load(&system, &user).await?;
-            Ok::<_, OpenFailure>((user, loaded))
-        };
-        let ((user, mut loaded), beats) = opening.beat_during(load, &mut log).await?;
-        beats.into_iter().for_each(|slot| loaded.trail.push_new(slot));
-        info!(
-            keys = loaded.index.len(),
-            leases = loaded.tables.leases.len(),
-            revision = user.record.revision.get(),
-            term = system.record.epoch.0,
-            "store opened"
-        );
-        Ok(opening.start(identity, (system, log), user, loaded))
+        if opening.leadership.lease().is_none() {
+            // Whatever is under way was begun by the dead. Else it may be a living owner's.
+            opening.settle().await?;
+        }
+        let loaded = opening.load().await?;
+        Ok(opening.assemble(identity, loaded))
+    }
+
+    /// How often the store had changed hands when its leader took it over, as far as this process knows: what etcd calls
+    /// the Raft term. 0 before the first leader is known.
+    pub fn term(&self) -> u64 {
+        self.role.leader().borrow().as_ref().map_or(0, |leader| leader.epoch.0)
+    }
+
+    /// Who leads, as the log says; this process too when it does.
+    pub fn leader(&self) -> watch::Receiver<Option<Leader>> {
+        self.role.leader()
+    }
+
+    /// Whether this process has become the leader: then it is that until it ends.
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.role.leading()
+    }
+
+    /// How this process learns what is the newest while it does not lead.
+    pub fn ask_through(&self, authority: Arc<dyn Authority>) {
+        self.role.ask_through(authority);
+    }
+
+    /// What feeds this process while it does not lead.
+    pub fn replica(&self) -> Replica {
+        self.replica.clone()
+    }
+
+    /// Has the candidate look at the log at once: there is reason to believe that the leader has gone.
+    pub fn look_now(&self) {
+        self.role.look_now();
     }
 }
 
+/// A process on its way into a store.
 struct Opening {
     world: World,
     settings: Settings,
     leadership: Leadership,
+    role: Arc<Role>,
+    owner: Incarnation,
+    presence: Presence,
 }
 
 impl Opening {
@@ -212,199 +248,6 @@ impl Opening {
         match self.snapshot().await?.get(&space.identity_key()).await? {
             Some(record) => Ok(Some(space.decode_identity(&record)?)),
             None => Ok(None),
-        }
-    }
-
-    /// Loads everything from one snapshot, taken after the takeovers are durable and before anybody took over again.
-    async fn load(&self, system: &Taken, user: &Taken) -> Result<Loaded, OpenFailure> {
-        let snapshot = self.snapshot().await?;
-        for (partition, taken) in [(PartitionId::SYSTEM, system), (USER, user)] {
-            let newest = newest_slot(snapshot.as_ref(), &self.settings.space, partition).await?;
-            let (owner, epoch) = (taken.record.owner, taken.record.epoch);
-            if newest.is_none_or(|(_, record)| record.owner != owner || record.epoch != epoch) {
-                return Err(OpenFailure::Contended(partition.0));
-            }
-        }
-        let compacted = self.load_compacted(snapshot.as_ref()).await?;
-        let index = self.load_index(snapshot.as_ref()).await?;
-        let mut attachments = Attachments::default();
-        index.visit(&model::KeyRange::all(), Revision::MAX, |key, meta| {
-            if !meta.lease.is_none()
-                && let Ok(key) = Key::new(bytes::Bytes::copy_from_slice(key))
-            {
-                attachments.moved(&key, LeaseId::NONE, meta.lease);
-            }
-            std::ops::ControlFlow::Continue(())
-        });
-        Ok(Loaded {
-            index,
-            attachments,
-            tables: self.load_tables(snapshot.as_ref()).await?,
-            compacted,
-            reclaimed: self.load_reclaimed(snapshot.as_ref(), USER).await?,
-            trail: self.load_trail(snapshot.as_ref()).await?,
-        })
-    }
-
-    async fn load_index(&self, snapshot: &dyn Snapshot) -> Result<Index, ReadFailure> {
-        let mut loader = Index::loader();
-        let space = &self.settings.space;
-        self.scan(snapshot, space.index_span(), |key, value| {
-            let (key, meta): (Key, KeyMeta) = space.decode_index(key, value)?;
-            loader.add(&key, meta);
-            Ok(())
-        })
-        .await?;
-        Ok(loader.finish())
-    }
-
-    async fn load_tables(&self, snapshot: &dyn Snapshot) -> Result<Tables, ReadFailure> {
-        let mut tables = Tables::default();
-        let space = &self.settings.space;
-        self.scan(snapshot, space.system_span(), |key, value| {
-            match space.decode_system(key, value)? {
-                SystemRecord::Lease(lease, record) => drop(tables.leases.insert(lease, record)),
-                SystemRecord::Alarm(alarm) => drop(tables.alarms.insert(alarm)),
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(tables)
-    }
-
-    async fn load_compacted(&self, snapshot: &dyn Snapshot) -> Result<Option<Revision>, ReadFailure> {
-        let space = &self.settings.space;
-        match snapshot.get(&space.compacted_key()).await? {
-            Some(record) => Ok(Some(space.decode_compacted(&record)?)),
-            None => Ok(None),
-        }
-    }
-
-    async fn load_reclaimed(
-        &self,
-        snapshot: &dyn Snapshot,
-        partition: PartitionId,
-    ) -> Result<Reclaimed, ReadFailure> {
-        match snapshot.get(&self.settings.space.reclaimed_key(partition)).await? {
-            Some(record) => Ok(self.settings.space.decode_reclaimed(partition, &record)?),
-            None => Ok(Reclaimed::default()),
-        }
-    }
-
-    async fn load_trail(&self, snapshot: &dyn Snapshot) -> Result<Trail, ReadFailure> {
-        let reclaimed = self.load_reclaimed(snapshot, PartitionId::SYSTEM).await?;
-        let mut trail = Trail::default();
-        let space = &self.settings.space;
-        let span = space.log_span(PartitionId::SYSTEM, reclaimed.trimmed_through.next());
-        self.scan(snapshot, span, |key, value| {
-            let (_, slot) = space.decode_log_key(key)?;
-            trail.push(slot, Holds::of(&space.decode_log(key, value)?.body));
-            Ok(())
-        })
-        .await?;
-        Ok(trail)
-    }
-
-    async fn scan(
-        &self,
-        snapshot: &dyn Snapshot,
-        span: Span,
-        mut record: impl FnMut(&bytes::Bytes, &bytes::Bytes) -> Result<(), layout::Damaged>,
-    ) -> Result<(), ReadFailure> {
-        let mut rest = Some(KeySpan { start: span.start, end: Some(span.end) });
-        while let Some(span) = rest {
-            let scan = Scan {
-                span,
-                direction: Direction::Forward,
-                records_max: RECORDS_PER_PAGE,
-                bytes_max: BYTES_PER_PAGE,
-                values: true,
-            };
-            let page = snapshot.scan(&scan).await?;
-            for (key, value) in &page.records {
-                record(key, value)?;
-            }
-            rest = page.next;
-        }
-        Ok(())
-    }
-
-    fn pen(&self, partition: PartitionId, taken: &Taken) -> LogWriter {
-        let pen = Pen {
-            partition,
-            epoch: taken.record.epoch,
-            owner: taken.record.owner,
-            last: taken.slot,
-            revision: taken.record.revision,
-        };
-        let World { engine, clock, .. } = &self.world;
-        LogWriter::new(engine.clone(), clock.clone(), self.settings.space.clone(), pen)
-    }
-
-    fn start(
-        self,
-        identity: Identity,
-        (system, system_log): (Taken, LogWriter),
-        user: Taken,
-        loaded: Loaded,
-    ) -> Store {
-        let Settings { space, history_bytes_max, cache_bytes_max, .. } = self.settings.clone();
-        let published = user.record.revision;
-        let system_state = Arc::new(SystemState::new(loaded.tables, loaded.compacted));
-        let state = State {
-            index: loaded.index,
-            attachments: loaded.attachments,
-            history: History::new(published, history_bytes_max),
-        };
-        let (engine, leadership) = (self.world.engine.clone(), self.leadership.clone());
-        let shared = Arc::new(Shared::new(Parts {
-            id: USER,
-            owner: user.record.owner,
-            engine: engine.clone(),
-            space: space.clone(),
-            values: Values::new(engine, space.clone(), cache_bytes_max),
-            state,
-            published,
-            compacted: system_state.compacted.clone(),
-        }));
-        let (commands, waiting) = mpsc::channel(QUEUE_TXNS_MAX);
-        let (system_commands, system_waiting) = mpsc::channel(QUEUE_CHANGES_MAX);
-        let reclaimed = Arc::new(watch::Sender::new(None));
-        let spawn = &self.world.supervisor;
-        let log = self.pen(USER, &user);
-        let sequencer =
-            Sequencer::new(shared.clone(), system_state.clone(), log, leadership.clone(), waiting);
-        spawn.spawn("sequencer", TaskKind::Essential, sequencer.run());
-        let system_sequencer = SystemSequencer {
-            state: system_state.clone(),
-            space,
-            log: system_log,
-            trail: loaded.trail,
-            leadership: leadership.clone(),
-            commands: system_waiting,
-            published: shared.subscribe(),
-        };
-        spawn.spawn("system sequencer", TaskKind::Essential, system_sequencer.run());
-        let clock = self.world.clock.clone();
-        let reclaimer = Reclaimer::new(shared.clone(), clock, loaded.reclaimed, reclaimed.clone());
-        let compactions = system_state.compactions.subscribe();
-        let shutdown = spawn.shutdown().clone();
-        spawn.spawn("reclaim", TaskKind::Essential, async move {
-            shutdown.or(reclaimer.run(compactions)).await.unwrap_or(Ok(()))
-        });
-        if let Some(lease) = leadership.lease() {
-            let clock = self.world.clock.clone();
-            let beats = takeover::beat(lease, clock, system_commands.downgrade(), spawn.shutdown().clone());
-            spawn.spawn("heartbeat", TaskKind::Essential, beats);
-        }
-        let term = system.record.epoch.0;
-        let system =
-            System { state: system_state, commands: system_commands, leadership: leadership.clone() };
-        Store {
-            partition: Partition::new(shared, commands, reclaimed, leadership),
-            system,
-            cluster_id: identity.cluster_id,
-            term,
         }
     }
 }

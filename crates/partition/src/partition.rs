@@ -1,7 +1,9 @@
 use std::future::Future;
 use std::pin::Pin as BoxedPin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use base::Clock;
 use bytes::Bytes;
 use model::{
     Compare, CompareTarget, Event, KeyRange, LeaseId, Op, PutValue, RangeOp, ReadRevision, Revision, Txn,
@@ -16,6 +18,7 @@ use crate::pins::Pin;
 use crate::range::finish;
 use crate::reader::View;
 use crate::reclaim::Done;
+use crate::role::{Confirmed, Role};
 use crate::sequencer::{Command, Detached, Evaluated, Reply};
 use crate::state::{Follower, Shared};
 use crate::values::Found;
@@ -26,7 +29,11 @@ pub(crate) const WAITING_BYTES_MAX: usize = 128 << 20;
 /// The room in the queue is counted in pieces of this size.
 pub(crate) const ROOM_BYTES_PER_PERMIT: usize = 1 << 10;
 
-/// A handle on a partition that this process owns. Cheap to clone.
+/// A process that does not lead waits so long for what the leader has acknowledged to arrive; then the read fails. A
+/// stream that broke is made anew well within it.
+const BEHIND_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A handle on a partition, whose owner this process is when it leads. Cheap to clone.
 #[derive(Clone)]
 pub struct Partition {
     shared: Arc<Shared>,
@@ -34,6 +41,8 @@ pub struct Partition {
     room: Arc<Semaphore>,
     reclaimed: Arc<Done>,
     leadership: Leadership,
+    role: Arc<Role>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Partition {
@@ -41,10 +50,10 @@ impl Partition {
         shared: Arc<Shared>,
         commands: mpsc::Sender<Command>,
         reclaimed: Arc<Done>,
-        leadership: Leadership,
+        (leadership, role, clock): (Leadership, Arc<Role>, Arc<dyn Clock>),
     ) -> Partition {
         let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT));
-        Partition { shared, commands, room, reclaimed, leadership }
+        Partition { shared, commands, room, reclaimed, leadership, role, clock }
     }
 
     /// The published revision: everything acknowledged so far is at or below it, and nothing at or below it can
@@ -112,15 +121,39 @@ impl Partition {
         View::open(self.shared.clone(), at)
     }
 
-    /// A view of the state that this process knows: exact, but another process may have taken over and gone on.
-    pub fn serializable_view(&self, at: ReadRevision) -> Result<View, ReadFailure> {
-        View::open(self.shared.clone(), at)
+    /// A view of the state that this process knows: exact, but another process may have gone on. Only what is not known
+    /// here yet is asked of the leader.
+    pub async fn serializable_view(&self, at: ReadRevision) -> Result<View, ReadFailure> {
+        match View::open(self.shared.clone(), at) {
+            Err(ReadFailure::FutureRevision) if !self.role.leads() => self.view(at).await,
+            known => known,
+        }
     }
 
     /// Completes when it is certain that [`Partition::revision`], read from then on, is not below any revision that was
     /// acknowledged before the call, also by another process that may have taken over.
     pub async fn confirm(&self) -> Result<(), NotConfirmed> {
-        self.leadership.confirm().await
+        if self.role.leads() {
+            return self.leadership.confirm().await;
+        }
+        let Confirmed { revision, compacted } = self.role.ask().await?;
+        // Whoever was told of a compaction must find it here too.
+        if let Some(compacted) = compacted {
+            self.shared.raise_compacted(compacted);
+        }
+        self.arrived(revision).await
+    }
+
+    /// Completes when everything through `revision` is visible here.
+    async fn arrived(&self, revision: Revision) -> Result<(), NotConfirmed> {
+        let mut published = self.shared.subscribe();
+        let late = self.clock.now() + BEHIND_TIME_MAX;
+        tokio::select! {
+            biased;
+            // The sender lives as long as the partition does.
+            _ = published.wait_for(|published| *published >= revision) => Ok(()),
+            () = self.clock.sleep_until(late) => Err(NotConfirmed::Behind),
+        }
     }
 
     /// What happened in `range` from `from` on: the next step's worth.
@@ -165,6 +198,9 @@ impl Partition {
         weight_bytes: usize,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, TxnFailure> {
+        if !self.role.leads() {
+            return Err(TxnFailure::Unavailable("this server does not lead".to_owned()));
+        }
         let stopping = || TxnFailure::Unavailable("the store is stopping".to_owned());
         let permits =
             (weight_bytes / ROOM_BYTES_PER_PERMIT + 1).min(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT);

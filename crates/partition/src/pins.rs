@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::Revision;
 use parking_lot::Mutex;
@@ -10,6 +11,8 @@ use parking_lot::Mutex;
 /// and looks at the pins after. So one of the two always sees the other.
 #[derive(Debug, Default)]
 pub(crate) struct Pins {
+    /// Whether this process is the one that reclaims, and knows of every compaction before.
+    counting: AtomicBool,
     readers: Mutex<BTreeMap<Revision, usize>>,
 }
 
@@ -17,13 +20,21 @@ pub(crate) struct Pins {
 #[derive(Debug)]
 pub(crate) struct Pin {
     pins: Arc<Pins>,
+    /// Whether it was this process that reclaims when the pin was taken: else it holds nothing up.
+    pub(crate) counts: bool,
     revision: Revision,
 }
 
 impl Pins {
     pub(crate) fn pin(self: &Arc<Pins>, revision: Revision) -> Pin {
+        let counts = self.counting.load(Ordering::SeqCst);
         *self.readers.lock().entry(revision).or_default() += 1;
-        Pin { pins: self.clone(), revision }
+        Pin { pins: self.clone(), counts, revision }
+    }
+
+    /// From here on this process reclaims, and nobody else does until somebody takes over.
+    pub(crate) fn start_counting(&self) {
+        self.counting.store(true, Ordering::SeqCst);
     }
 
     /// The lowest revision that a reader holds.
@@ -66,5 +77,13 @@ mod tests {
         assert_eq!(pins.lowest(), Some(Revision::new(9)));
         drop(higher);
         assert_eq!(pins.lowest(), None);
+    }
+
+    #[test]
+    fn a_pin_from_before_this_process_reclaimed_counts_for_nothing() {
+        let pins = Arc::new(Pins::default());
+        let early = pins.pin(Revision::new(3));
+        pins.start_counting();
+        assert!(!early.counts && pins.pin(Revision::new(3)).counts);
     }
 }

@@ -33,7 +33,7 @@ pub struct View {
     shared: Arc<Shared>,
     revision: Revision,
     newest: Revision,
-    _pin: Pin,
+    pin: Pin,
 }
 
 /// Some of the versions in a range, and what is left of the range.
@@ -69,7 +69,7 @@ impl View {
 
     /// A view of the state that `pin` holds, which was readable when it was first held.
     pub(crate) fn pinned(shared: Arc<Shared>, newest: Revision, pin: Pin) -> View {
-        View { shared, revision: pin.revision(), newest, _pin: pin }
+        View { shared, revision: pin.revision(), newest, pin }
     }
 
     /// The revision that the view shows.
@@ -165,16 +165,19 @@ impl View {
         }
         let snapshot = self.shared.engine.snapshot().await?;
         let page = self.page_of_objects(snapshot.as_ref(), range, limits).await;
-        // Read last in the same snapshot: below the compacted revision, versions may have been missing above. Not
-        // while the pin counts, which is as long as nobody else has taken the partition over.
+        // Read last in the same snapshot: below the compacted revision, versions may have been missing above.
         match self.shared.values.compacted_in(snapshot.as_ref()).await? {
-            Some(compacted)
-                if self.revision < compacted && !self.shared.is_owner_in(snapshot.as_ref()).await? =>
-            {
+            Some(compacted) if self.revision < compacted && !self.is_held_in(snapshot.as_ref()).await? => {
                 Err(ReadFailure::Compacted(compacted))
             }
             _ => page,
         }
+    }
+
+    /// Whether the pin has kept what this view needs: it counts for what this process reclaims, and that is all there is
+    /// from when it took the partition over until somebody else does.
+    async fn is_held_in(&self, snapshot: &dyn Snapshot) -> Result<bool, ReadFailure> {
+        Ok(self.pin.counts && self.shared.is_owner_in(snapshot).await?)
     }
 
     fn page_of_index(&self, range: &KeyRange, limits: ChunkLimits) -> Option<Page> {

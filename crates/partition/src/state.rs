@@ -26,7 +26,7 @@ pub trait Follower: Send + Sync + 'static {
 /// A partition's state, shared by its sequencer, its readers and its reclaiming.
 pub(crate) struct Shared {
     pub(crate) id: PartitionId,
-    /// This life of this process, as whom it took the partition over.
+    /// This life of this process, as whom it takes the partition over.
     owner: Incarnation,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) space: KeySpace,
@@ -123,6 +123,10 @@ impl Shared {
             Some(compacted) if revision < compacted => Err(ReadFailure::Compacted(compacted)),
             _ => Ok(pin),
         }
+    }
+
+    pub(crate) fn raise_compacted(&self, revision: Revision) {
+        self.compacted.raise(revision);
     }
 
     /// Whether, in `snapshot`, nobody else has taken the partition over.

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::SystemFailure;
 use crate::evaluate::Leases;
 use crate::leadership::{Leadership, NotConfirmed};
+use crate::role::Role;
 use crate::state::Compacted;
 
 pub(crate) use sequencer::{Command, SystemSequencer};
@@ -51,6 +52,15 @@ impl SystemState {
             compacted: Compacted::new(compacted),
             compactions: watch::Sender::new(compacted),
             followers: Mutex::default(),
+        }
+    }
+
+    /// Knows from here on what the log says of everything, as this process leads.
+    pub(crate) fn inherit(&self, tables: Tables, compacted: Option<Revision>) {
+        *self.tables.write() = tables;
+        if let Some(compacted) = compacted {
+            self.compacted.raise(compacted);
+            self.compactions.send_replace(Some(compacted));
         }
     }
 
@@ -101,6 +111,7 @@ pub struct System {
     pub(crate) state: Arc<SystemState>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) leadership: Leadership,
+    pub(crate) role: Arc<Role>,
 }
 
 impl System {
@@ -135,6 +146,9 @@ impl System {
     /// Completes when it is certain that, at some moment after the call, no other process had taken over: a lease that is
     /// not known here then did not exist, and a deadline that was moved here is moved.
     pub async fn confirm(&self) -> Result<(), NotConfirmed> {
+        if !self.role.leads() {
+            return Err(NotConfirmed::NoLeader("this server does not lead".to_owned()));
+        }
         self.leadership.confirm().await
     }
 
@@ -175,6 +189,9 @@ impl System {
     }
 
     async fn change(&self, change: SystemChange) -> Result<(), SystemFailure> {
+        if !self.role.leads() {
+            return Err(SystemFailure::Unavailable("this server does not lead".to_owned()));
+        }
         let (answer, answered) = oneshot::channel();
         if self.commands.send(Command::Change(change, answer)).await.is_err() {
             return Err(SystemFailure::Unavailable("the store is stopping".to_owned()));

@@ -55,7 +55,7 @@ impl Server {
             Leases::start(&store, clock.clone(), metrics.clone(), supervisor.shutdown().clone());
         supervisor.spawn("leases", TaskKind::Essential, driver);
         let identity =
-            Identity { cluster_id: store.cluster_id, member_id: config.member_id, raft_term: store.term };
+            Identity { cluster_id: store.cluster_id, member_id: config.member_id, raft_term: store.term() };
         let backend = Arc::new(Backend {
             store,
             engine,

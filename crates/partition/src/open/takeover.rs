@@ -10,13 +10,14 @@ use engine::{Batch, BatchClass, CommitError};
 use layout::log::{Body, Epoch, Incarnation, LogRecord, PartitionId, Slot};
 use model::Revision;
 use tokio::sync::{mpsc, oneshot};
-use tracing::info;
+use tracing::{debug, info};
 
-use super::{OpenFailure, Opening, World};
+use super::{OpenFailure, Opening};
 use crate::error::ReadFailure;
 use crate::events::newest_slot;
 use crate::leadership::LeaderLease;
 use crate::log_writer::{AppendError, LogWriter};
+use crate::replica::Replica;
 use crate::system;
 
 /// A process that loses the race for a slot while it opens a store looks again this often; each time somebody else
@@ -32,65 +33,104 @@ pub(super) struct Taken {
 impl Opening {
     /// Takes the system partition over, at the next epoch, which is the term.
     ///
-    /// With a lease a whole one of silence comes before each try: after a conflict somebody is there after all.
-    pub(super) async fn lead(&self, owner: Incarnation) -> Result<Taken, OpenFailure> {
-        for _ in 0..TAKEOVERS_MAX {
+    /// With a lease a whole one of silence comes before each try: after a conflict somebody is there after all. Who could
+    /// not tell what others have done must not lead: `replica` is brought to the end of the log before.
+    pub(super) async fn lead(&self, replica: &Replica, not_before: Duration) -> Result<Taken, OpenFailure> {
+        let mut tries = 0;
+        loop {
             let (last, before) = match self.leadership.lease() {
-                // Only then: it would break off what a living owner has under way.
                 Some(lease) => {
-                    let newest = self.await_silence(lease).await?;
+                    let newest = self.await_silence(lease, not_before).await?;
+                    // Only now: it breaks off what a living owner has under way.
                     self.settle().await?;
+                    replica.catch_up().await?;
                     newest
                 }
+                None if tries == TAKEOVERS_MAX => return Err(OpenFailure::Contended(PartitionId::SYSTEM.0)),
                 None => {
-                    self.settle().await?;
+                    tries += 1;
                     self.newest(PartitionId::SYSTEM).await?
                 }
             };
             let epoch = Epoch(before.epoch.0 + 1);
             let begun = self.leadership.begin_record().await.map_err(ReadFailure::from)?;
-            if let Some(taken) =
-                self.try_take_over(PartitionId::SYSTEM, (last, before), (owner, epoch)).await?
-            {
+            let taken = self.try_take_over(PartitionId::SYSTEM, (last, before), (self.owner, epoch)).await?;
+            if let Some(taken) = taken {
                 self.leadership.extend(begun).await;
                 return Ok(taken);
             }
         }
-        Err(OpenFailure::Contended(PartitionId::SYSTEM.0))
     }
 
     /// Waits until the system partition's log has been silent for a lease, or its owner has given it up, or it never had
-    /// one. Answers its newest slot.
-    async fn await_silence(&self, lease: LeaderLease) -> Result<(Slot, LogRecord), OpenFailure> {
-        let World { engine, clock, .. } = &self.world;
+    /// one; and at least until `not_before`. Answers its newest slot. An engine that does not answer is asked again.
+    async fn await_silence(
+        &self,
+        lease: LeaderLease,
+        not_before: Duration,
+    ) -> Result<(Slot, LogRecord), OpenFailure> {
         let mut seen: Option<(Slot, Duration)> = None;
         loop {
-            let (slot, record) = self.newest(PartitionId::SYSTEM).await?;
-            let free = record.body == Body::Released || record.epoch == Epoch(0);
-            if free || is_planted(PlantedBug::ImpatientCandidate) {
-                return Ok((slot, record));
+            match self.look((lease, not_before), &mut seen).await {
+                Ok(Some(newest)) => return Ok(newest),
+                Ok(None) => {}
+                Err(ReadFailure::Unavailable(error)) => debug!(error, "looking for a leader failed"),
+                Err(failure) => return Err(failure.into()),
             }
-            // Asked after the look: the silence begins when the slot was seen, not when the look began, or the owner's
-            // lease could still run.
-            let now = engine.time().await.map_err(ReadFailure::from)?;
-            match seen {
-                Some((last, since)) if last == slot => {
-                    if now.saturating_sub(since) > lease.length {
-                        return Ok((slot, record));
-                    }
-                }
-                _ => {
-                    if seen.is_none() {
-                        info!(
-                            term = record.epoch.0,
-                            "another process leads the store, or did until now: waiting"
-                        );
-                    }
-                    seen = Some((slot, now));
-                }
+            let clock = &self.world.clock;
+            tokio::select! {
+                () = clock.sleep_until(clock.now() + lease.look()) => {}
+                () = self.role.asked_to_look() => {}
             }
-            clock.sleep_until(clock.now() + lease.look()).await;
         }
+    }
+
+    /// One look at the newest slot; answers it when nobody leads. `seen` is the slot of the looks before, and since when
+    /// it was the newest.
+    async fn look(
+        &self,
+        (lease, not_before): (LeaderLease, Duration),
+        seen: &mut Option<(Slot, Duration)>,
+    ) -> Result<Option<(Slot, LogRecord)>, ReadFailure> {
+        let (slot, record) = self.newest(PartitionId::SYSTEM).await?;
+        let free = record.body == Body::Released || record.epoch == Epoch(0);
+        if !free {
+            self.tell_of(record.epoch).await?;
+        }
+        // Asked after the look: the silence begins when the slot was seen, not when the look began, or the owner's
+        // lease could still run.
+        let now = self.world.engine.time().await?;
+        if now < not_before {
+            return Ok(None);
+        }
+        if free || is_planted(PlantedBug::ImpatientCandidate) {
+            return Ok(Some((slot, record)));
+        }
+        match *seen {
+            Some((last, since)) if last == slot => {
+                let silent = now.saturating_sub(since) > lease.length;
+                Ok(silent.then_some((slot, record)))
+            }
+            _ => {
+                *seen = Some((slot, now));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Tells this process who leads, if that is news.
+    async fn tell_of(&self, epoch: Epoch) -> Result<(), ReadFailure> {
+        let is_known = self.role.leader().borrow().as_ref().is_some_and(|known| known.epoch >= epoch);
+        if is_known {
+            return Ok(());
+        }
+        let snapshot = self.snapshot().await?;
+        if let Some(record) = snapshot.get(&self.settings.space.leader_key()).await? {
+            let leader = self.settings.space.decode_leader(&record)?;
+            info!(leader = leader.name, term = leader.epoch.0, "another server leads the store");
+            self.role.saw(leader);
+        }
+        Ok(())
     }
 
     /// Carries `work` out, and writes heartbeats meanwhile, where there is a lease to be kept. Answers the slots that
@@ -173,6 +213,11 @@ impl Opening {
         let key = self.settings.space.log_key(partition, slot);
         let mut batch = Batch { class: BatchClass::Reclaim, ..Batch::new() };
         batch.insert(key.clone(), self.settings.space.encode_log(&key, &record));
+        if partition == PartitionId::SYSTEM && self.leadership.lease().is_some() {
+            // So that the others find this process.
+            let space = &self.settings.space;
+            batch.put(space.leader_key(), space.encode_leader(&self.as_leader(epoch)));
+        }
         match self.world.engine.commit(batch).await {
             Ok(()) | Err(CommitError::Conflict { .. } | CommitError::Undetermined(_)) => {}
             Err(error) => return Err(OpenFailure::Write(error.to_string())),

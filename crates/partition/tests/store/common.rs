@@ -14,7 +14,9 @@ use layout::meta::Reclaimed;
 use layout::object::Object;
 use layout::{KeySpace, Span};
 use model::{DeleteOp, Key, KeyRange, LeaseId, Op, PutLease, PutOp, PutValue, Revision, Txn};
-use partition::{OpOutcome, OpenFailure, Settings, Store, TxnFailure, TxnOutcome, World};
+use partition::{
+    Candidate, OpOutcome, OpenFailure, Presence, Settings, Store, TxnFailure, TxnOutcome, World,
+};
 
 pub const USER: PartitionId = PartitionId(1);
 /// A backstop, in case that something waits for ever: nothing here takes time.
@@ -91,6 +93,21 @@ impl Machine {
         };
         let store = Store::open(world, settings.clone()).await?;
         Ok(Machine { engine, supervisor, settings, store, random })
+    }
+
+    /// A process on the same engine that follows the first one, and how it leads later.
+    pub async fn follower(&self, seed: u64) -> (Machine, Candidate) {
+        let supervisor = Supervisor::new(Shutdown::new());
+        let random = Arc::new(SeededRandom::new(seed));
+        let world = World {
+            engine: self.engine.clone(),
+            clock: Arc::new(EagerClock::default()),
+            random: random.clone(),
+            supervisor: supervisor.clone(),
+        };
+        let settings = self.settings.clone();
+        let (store, candidate) = Store::join(world, settings.clone(), Presence::default()).await.unwrap();
+        (Machine { engine: self.engine.clone(), supervisor, settings, store, random }, candidate)
     }
 
     /// A second process on the same engine, while the first one runs.

@@ -10,7 +10,7 @@ use crate::common::{Machine, delete_op, deleted, forgetful, key, put_op, retenti
 use crate::model::{History, Write};
 
 /// Neighbours whose encoded forms begin one another, and Kubernetes-like ones.
-const KEYS: [&str; 7] =
+pub const KEYS: [&str; 7] =
     ["/r/pods/a", "/r/pods/a\0", "/r/pods/ab", "/r/pods/b", "/r/podtemplates/a", "/r/x", "\u{7f}"];
 
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ enum Step {
     Check(usize, usize),
 }
 
-fn any_write() -> impl Strategy<Value = Vec<(usize, Option<String>)>> {
+pub fn any_write() -> impl Strategy<Value = Vec<(usize, Option<String>)>> {
     let value = prop_oneof![1 => Just(None), 3 => "[a-z]{0,30}".prop_map(Some)];
     proptest::collection::btree_map(0..KEYS.len(), value, 1..4)
         .prop_map(|writes| writes.into_iter().collect())
@@ -40,7 +40,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn any_settings() -> impl Strategy<Value = Settings> {
+pub fn any_settings() -> impl Strategy<Value = Settings> {
     prop_oneof![
         Just(forgetful()),
         Just(retentive()),
@@ -49,7 +49,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
 }
 
 /// Transactions sent at once; in the order in which they happened, with what they changed.
-async fn write(machine: &Machine, history: &mut History, transactions: &[Vec<(usize, Option<String>)>]) {
+pub async fn write(machine: &Machine, history: &mut History, transactions: &[Vec<(usize, Option<String>)>]) {
     let op = |(at, value): &(usize, Option<String>)| match value {
         Some(value) => put_op(KEYS[*at], value, LeaseId::NONE),
         None => delete_op(KEYS[*at]),
@@ -76,7 +76,7 @@ async fn write(machine: &Machine, history: &mut History, transactions: &[Vec<(us
     }
 }
 
-async fn delete_range(machine: &Machine, history: &mut History, range: KeyRange) {
+pub async fn delete_range(machine: &Machine, history: &mut History, range: KeyRange) {
     let doomed = history.in_range(&range, history.revision());
     let outcome =
         machine.txn(Txn::only(Op::Delete(DeleteOp { range, return_previous: false }))).await.unwrap();
@@ -87,7 +87,7 @@ async fn delete_range(machine: &Machine, history: &mut History, range: KeyRange)
     assert_eq!(outcome.revision.get(), history.revision());
 }
 
-fn range_of(start: usize, end: usize) -> KeyRange {
+pub fn range_of(start: usize, end: usize) -> KeyRange {
     match end {
         _ if start == end => KeyRange::single(&key(KEYS[start])),
         0 => KeyRange::from(&key(KEYS[start])),
@@ -145,9 +145,9 @@ async fn an_empty_store_is_at_revision_1_and_its_first_write_gets_2() {
     let nothing = machine.txn(crate::common::delete("a")).await.unwrap();
     assert_eq!(nothing.revision.get(), 1, "a deletion of nothing is no write");
     assert_eq!(machine.put("a", "x").await.get(), 2);
-    let (cluster_id, term) = (machine.store.cluster_id, machine.store.term);
+    let (cluster_id, term) = (machine.store.cluster_id, machine.store.term());
     let machine = machine.restart().await;
     assert_eq!(machine.revision(), 2);
-    assert_eq!((machine.store.cluster_id, machine.store.term), (cluster_id, term + 1));
+    assert_eq!((machine.store.cluster_id, machine.store.term()), (cluster_id, term + 1));
     assert_eq!(machine.put("a", "y").await.get(), 3);
 }

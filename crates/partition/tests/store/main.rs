@@ -11,6 +11,7 @@ mod log_reader;
 mod long_histories;
 mod model;
 mod ownership;
+mod replica;
 mod settling;
 mod system;
 mod visibility;

@@ -63,7 +63,7 @@ async fn a_batch_under_way_at_the_takeover_is_before_it_or_never() {
 async fn the_system_partition_changes_hands_too() {
     let first = Machine::start(retentive()).await;
     let second = first.rival().await.unwrap();
-    assert_eq!(second.store.term, first.store.term + 1);
+    assert_eq!(second.store.term(), first.store.term() + 1);
     assert_eq!(second.store.cluster_id, first.store.cluster_id);
     let ttl = LeaseTtl::clamped(60, 1).unwrap();
     let failure = first.store.system.grant(LeaseId(1), ttl).await;
@@ -108,7 +108,7 @@ async fn of_two_founders_one_finds_what_the_other_founded() {
     let mut history = History::default();
     wrote(&mut history, "a");
     assert_eq!(late.store.cluster_id, first.store.cluster_id, "the store was founded once");
-    assert_eq!(late.store.term, first.store.term + 1, "and then taken over");
+    assert_eq!(late.store.term(), first.store.term() + 1, "and then taken over");
     history.check(&late.store.partition, &KeyRange::all()).await;
     late.put("b", "x").await;
     wrote(&mut history, "b");

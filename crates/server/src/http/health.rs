@@ -40,7 +40,7 @@ impl Check {
                 Err(format!("alarm activated: {}", alarm_name(Alarm::Corrupt)))
             }
             Check::DataCorruption | Check::NonLearner => Ok(()),
-            Check::SerializableRead => read(backend),
+            Check::SerializableRead => read(backend).await,
             Check::LinearizableRead => {
                 backend.check_engine().await.map_err(|error| error.to_string())?;
                 backend.store.partition.confirm().await.map_err(|error| error.to_string())
@@ -49,8 +49,8 @@ impl Check {
     }
 }
 
-fn read(backend: &Backend) -> Result<(), String> {
-    let view = backend.store.partition.serializable_view(ReadRevision::Latest);
+async fn read(backend: &Backend) -> Result<(), String> {
+    let view = backend.store.partition.serializable_view(ReadRevision::Latest).await;
     view.map(drop).map_err(|failure| failure.to_string())
 }
 

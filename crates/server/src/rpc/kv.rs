@@ -65,7 +65,7 @@ impl Kv for KvService {
         backend.metrics.mvcc.ranges.inc();
         let partition = &backend.store.partition;
         let view = match serializable {
-            true => partition.serializable_view(op.revision),
+            true => partition.serializable_view(op.revision).await,
             false => partition.view(op.revision).await,
         };
         let view = view.map_err(failure::read)?;
