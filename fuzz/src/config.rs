@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use node::config::{Command, Config, EngineKind, LogFormat, read};
 
+use server::tls::TlsVersion;
+
 use crate::source::Lines;
 
 /// Reads the input as `Lines` says: `-argument`, `$NAME=value`, `=a line of the file`.
@@ -41,7 +43,11 @@ fn check_bounds(config: &Config) {
         assert!(!config.tikv.pd_endpoints.is_empty() && config.quota_backend_bytes == 0);
         assert!(config.max_request_bytes <= 4 << 20);
     }
+    let tls = &config.client_tls;
+    assert_eq!(tls.settings().is_some(), tls.cert_file.is_some());
+    assert!(tls.trusted_ca_file.is_some() || !tls.client_cert_auth && tls.crl_file.is_none());
     for url in &config.listen_client_urls {
+        assert!(!url.is_tls || tls.settings().is_some());
         assert!(!url.is_unspecified() || !config.advertise_client_urls.is_empty());
     }
 }
@@ -55,7 +61,8 @@ fn written(config: &Config) -> Vec<OsString> {
     };
     let quota = config.quota_backend_bytes.to_string();
     let prefix = prefix_of(config);
-    let tikv = &config.tikv;
+    let (tikv, tls) = (&config.tikv, &config.client_tls);
+    let suites: Vec<_> = tls.cipher_suites.iter().map(|suite| suite.name()).collect();
     let file =
         |file: &Option<PathBuf>| file.as_deref().unwrap_or(Path::new("")).to_string_lossy().into_owned();
     [
@@ -70,6 +77,16 @@ fn written(config: &Config) -> Vec<OsString> {
         ("log-level", config.log.level.to_string()),
         ("engine", config.engine.name().to_owned()),
         ("pd-endpoints", tikv.pd_endpoints.join(",")),
+        ("cert-file", file(&tls.cert_file)),
+        ("key-file", file(&tls.key_file)),
+        ("trusted-ca-file", file(&tls.trusted_ca_file)),
+        ("client-cert-auth", tls.client_cert_auth.to_string()),
+        ("client-crl-file", file(&tls.crl_file)),
+        ("client-cert-allowed-cn", tls.allowed_cns.join(",")),
+        ("client-cert-allowed-hostname", tls.allowed_hostnames.join(",")),
+        ("tls-min-version", tls.version_min.name().to_owned()),
+        ("tls-max-version", tls.version_max.map_or("", TlsVersion::name).to_owned()),
+        ("cipher-suites", suites.join(",")),
         ("tikv-ca-file", file(&tikv.ca_file)),
         ("tikv-cert-file", file(&tikv.cert_file)),
         ("tikv-key-file", file(&tikv.key_file)),

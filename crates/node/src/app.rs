@@ -4,12 +4,14 @@ use base::{Clock, Random, Shutdown, Supervisor, SystemClock, SystemRandom, TaskK
 use engine::Engine;
 use partition::{LeaderLease, OpenFailure, Settings, Store};
 use prometheus_client::registry::Registry;
+use server::tls::{TlsAcceptor, TlsError};
 use server::{Metrics, Server, while_waiting};
 use thiserror::Error;
+use tracing::warn;
 
-use crate::config::{Config, EngineKind, ListenUrl};
+use crate::config::{Config, EngineKind, ListenUrl, TlsConfig};
 use crate::engines::{EngineError, open_engine, tend};
-use crate::listen::{ListenError, Listener, listen};
+use crate::listen::{ListenError, Listening, listen};
 use crate::member::member_id;
 use crate::running::Running;
 
@@ -32,6 +34,9 @@ impl Default for World {
 /// Why a server could not be built. Nothing was served; data that was there is as it was.
 #[derive(Debug, Error)]
 pub enum StartError {
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// An address is not to be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -53,30 +58,44 @@ pub struct App {
     supervisor: Supervisor,
     engine: Arc<dyn Engine>,
     server: Server,
-    listeners: Vec<Listener>,
+    listeners: Vec<Listening>,
     advertised: Vec<String>,
     key_count: usize,
     revision: i64,
 }
 
 impl App {
-    /// Binds the addresses, then opens the engine and the store: a port that is taken costs no recovery.
+    /// Reads the certificates, binds the addresses, then opens the engine and the store: what is wrong with the first
+    /// two costs no recovery.
     pub async fn build(config: &Config, world: World) -> Result<App, StartError> {
-        let listeners = listen(&config.listen_client_urls).await?;
+        let supervisor = Supervisor::new(Shutdown::new());
+        let built = App::build_on(config, world, &supervisor).await;
+        if built.is_err() {
+            supervisor.shutdown().begin();
+        }
+        built
+    }
+
+    async fn build_on(config: &Config, world: World, supervisor: &Supervisor) -> Result<App, StartError> {
+        let tls = match config.client_tls.settings() {
+            Some(settings) => Some(TlsAcceptor::open(settings, world.clock.clone(), supervisor).await?),
+            None => None,
+        };
+        let listeners = listen(&config.listen_client_urls, tls.as_ref()).await?;
+        warn_of_the_clear(config);
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
-        let supervisor = Supervisor::new(Shutdown::new());
         let engine = open_engine(config, &world, &metrics, &listeners).await?;
-        let store = match open_store(config, &world, &engine, &supervisor, &listeners).await {
+        let store = match open_store(config, &world, &engine, supervisor, &listeners).await {
             Ok(store) => store,
             Err(source) => {
                 engine.close().await;
                 return Err(StartError::Store { place: place(config), source });
             }
         };
-        tend(config, &world, &engine, &supervisor);
+        tend(config, &world, &engine, supervisor);
         let advertised = match config.advertise_client_urls.as_slice() {
-            [] => listeners.iter().map(|listener| listener.url.to_string()).collect(),
+            [] => listeners.iter().map(|listening| listening.url.to_string()).collect(),
             given => given.to_vec(),
         };
         let (key_count, revision) = (store.partition.key_count(), store.partition.revision().get());
@@ -91,12 +110,12 @@ impl App {
             registry: Arc::new(registry),
         };
         let server = Server::new(parts);
-        Ok(App { supervisor, engine, server, listeners, advertised, key_count, revision })
+        Ok(App { supervisor: supervisor.clone(), engine, server, listeners, advertised, key_count, revision })
     }
 
     /// Where it listens, each with the port that it really has.
     pub fn listen_urls(&self) -> impl Iterator<Item = ListenUrl> + '_ {
-        self.listeners.iter().map(|listener| listener.url)
+        self.listeners.iter().map(|listening| listening.url)
     }
 
     /// What clients are told to connect to.
@@ -117,12 +136,23 @@ impl App {
     /// Serves, until the answer is drained.
     pub fn start(self) -> Running {
         // The server is held by its tasks alone: the store's tasks end when the last of these has.
-        for listener in self.listeners {
+        for listening in self.listeners {
             let (server, shutdown) = (self.server.clone(), self.supervisor.shutdown().clone());
-            let serve = async move { server.serve(listener.socket, shutdown).await };
+            let serve = async move { server.serve(listening.listener, shutdown).await };
             self.supervisor.spawn("server", TaskKind::Essential, serve);
         }
         Running { supervisor: self.supervisor, engine: self.engine }
+    }
+}
+
+/// Says that certificates are there and an address does without, as etcd does.
+fn warn_of_the_clear(config: &Config) {
+    let TlsConfig { cert_file, trusted_ca_file, .. } = &config.client_tls;
+    for url in config.listen_client_urls.iter().filter(|url| !url.is_tls && cert_file.is_some()) {
+        warn!(%url, "the URL is http:// though there is a certificate: connections to it are in the clear");
+        if trusted_ca_file.is_some() {
+            warn!(%url, "clients of an http:// URL show no certificate: whoever reaches it is let in");
+        }
     }
 }
 
@@ -141,7 +171,7 @@ async fn open_store(
     world: &World,
     engine: &Arc<dyn Engine>,
     supervisor: &Supervisor,
-    listeners: &[Listener],
+    listeners: &[Listening],
 ) -> Result<Store, OpenFailure> {
     let world = partition::World {
         engine: engine.clone(),
@@ -160,8 +190,8 @@ async fn open_store(
     if !is_shared {
         return opening.await;
     }
-    let sockets: Vec<_> = listeners.iter().map(|listener| &listener.socket).collect();
-    while_waiting(&sockets, "another server leads this store", opening).await
+    let doors: Vec<_> = listeners.iter().map(|listening| &listening.listener).collect();
+    while_waiting(&doors, "another server leads this store", opening).await
 }
 
 /// Only the embedded engine's directory, and memory, are one process's own.

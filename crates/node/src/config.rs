@@ -15,6 +15,7 @@ mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod url;
 mod values;
 
@@ -27,6 +28,7 @@ pub use problem::Problems;
 pub use read::{Command, read};
 pub use reference::reference_page;
 pub use source::{Process, Source};
+pub use tls::TlsConfig;
 pub use url::ListenUrl;
 
 /// Everything that a user can choose about a server.
@@ -48,6 +50,8 @@ pub struct Config {
     pub key_space: KeySpace,
     /// Where to listen; at least one.
     pub listen_client_urls: Vec<ListenUrl>,
+    /// What the URLs with `https://` have for certificates, and whom they let in.
+    pub client_tls: TlsConfig,
     /// What clients are told to connect to. Empty: where the server listens.
     pub advertise_client_urls: Vec<String>,
     /// How often an idle watch hears how far history has come.

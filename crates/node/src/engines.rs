@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::app::World;
 use crate::config::{Config, EngineKind};
 use crate::data_dir;
-use crate::listen::Listener;
+use crate::listen::Listening;
 use crate::metrics::EngineObserver;
 
 #[cfg(feature = "tikv")]
@@ -58,7 +58,7 @@ pub(crate) async fn open_engine(
     config: &Config,
     world: &World,
     metrics: &Metrics,
-    listeners: &[Listener],
+    listeners: &[Listening],
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match config.engine {
         #[cfg(feature = "tikv")]

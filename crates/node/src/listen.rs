@@ -1,5 +1,6 @@
 use std::io;
 
+use server::tls::TlsAcceptor;
 use thiserror::Error;
 use tokio::net::TcpListener;
 
@@ -13,25 +14,31 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// A socket that listens, and its URL with the port that it really has.
-pub(crate) struct Listener {
+/// A URL that is listened on, with the port that it really has.
+pub(crate) struct Listening {
     pub(crate) url: ListenUrl,
-    pub(crate) socket: TcpListener,
+    pub(crate) listener: server::Listener,
 }
 
-/// Listens on all of `urls`, or on none. Clients that connect from now on wait until they are served.
-pub(crate) async fn listen(urls: &[ListenUrl]) -> Result<Vec<Listener>, ListenError> {
-    let mut listeners = Vec::with_capacity(urls.len());
+/// Listens on all of `urls`, or on none; with `tls` on those that want it, which without it are not allowed. Clients
+/// that connect from now on wait until they are served.
+pub(crate) async fn listen(
+    urls: &[ListenUrl],
+    tls: Option<&TlsAcceptor>,
+) -> Result<Vec<Listening>, ListenError> {
+    let mut all = Vec::with_capacity(urls.len());
     for url in urls {
-        let listener = one(*url).await.map_err(|source| ListenError { url: *url, source })?;
-        listeners.push(listener);
+        assert!(tls.is_some() || !url.is_tls, "a configuration with https has a certificate");
+        let socket =
+            TcpListener::bind(url.address).await.map_err(|source| ListenError { url: *url, source })?;
+        let address = socket.local_addr().map_err(|source| ListenError { url: *url, source })?;
+        let tls = tls.filter(|_| url.is_tls).cloned();
+        all.push(Listening {
+            url: ListenUrl { address, ..*url },
+            listener: server::Listener { socket, tls },
+        });
     }
-    Ok(listeners)
-}
-
-async fn one(url: ListenUrl) -> io::Result<Listener> {
-    let socket = TcpListener::bind(url.address).await?;
-    Ok(Listener { url: ListenUrl { address: socket.local_addr()? }, socket })
+    Ok(all)
 }
 
 fn advice(error: &io::Error) -> &'static str {

@@ -1,7 +1,7 @@
 //! The gRPC and HTTP surface: etcd's v3 API, health, reflection, metrics, all on one port. The only crate that knows
 //! protobuf.
 //!
-//! A connection ([`Server::serve`]) carries HTTP/1.1 or HTTP/2; a gRPC call goes through `grpc` (limits, counting, a
+//! A connection ([`Server::serve`]), in the clear or by TLS ([`tls`]), carries HTTP/1.1 or HTTP/2; a gRPC call goes through `grpc` (limits, counting, a
 //! span) to its service in `rpc` or `watch`, everything else to `http`. A service turns the request into the types of
 //! `model` (`convert`), asks the partition, and turns the outcome or the failure (`failure`, `error`) into the
 //! answer. `leases` drives the expiry of leases.
@@ -28,6 +28,7 @@ mod metrics;
 mod rpc;
 mod serve;
 mod server;
+pub mod tls;
 mod version;
 mod waiting;
 // The watch service; it is built from the same `Backend` as the services of `rpc`.
@@ -36,7 +37,7 @@ mod watch;
 pub use config::Config;
 pub use leases::Leases;
 pub use metrics::Metrics;
-pub use serve::ServeError;
+pub use serve::{Listener, ServeError};
 pub use server::{Parts, Server};
 pub use waiting::while_waiting;
 pub use watch::{PartitionHistory, hub_of};

@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
@@ -20,6 +21,7 @@ use crate::config::Config;
 use crate::grpc::is_grpc;
 use crate::keepalive::PingGuard;
 use crate::server::{Server, Shared};
+use crate::tls::TlsAcceptor;
 
 /// How much a client may send on one stream before it is read: the largest usual request, so that it takes one round
 /// trip. (HTTP/2 itself says 64 KiB, which makes a large put wait for the network several times.)
@@ -49,11 +51,19 @@ pub enum ServeError {
     Accept(#[source] io::Error),
 }
 
+/// Where clients connect.
+pub struct Listener {
+    /// The socket, which listens.
+    pub socket: TcpListener,
+    /// Makes TLS connections of its connections; without it they are in the clear.
+    pub tls: Option<TlsAcceptor>,
+}
+
 impl Server {
     /// Serves gRPC and HTTP on `listener` until `shutdown`. Then no connection is accepted any more, streams that
     /// clients hold open end with Unavailable, calls under way are finished (at most 4 seconds long), and this
     /// returns.
-    pub async fn serve(&self, listener: TcpListener, shutdown: Shutdown) -> Result<(), ServeError> {
+    pub async fn serve(&self, listener: Listener, shutdown: Shutdown) -> Result<(), ServeError> {
         let connections = TaskTracker::new();
         // Given only when the draining has taken too long.
         let cut = Shutdown::new();
@@ -76,7 +86,7 @@ impl Server {
 
     async fn accept(
         &self,
-        listener: TcpListener,
+        listener: Listener,
         shutdown: &Shutdown,
         connections: &TaskTracker,
         cut: &Shutdown,
@@ -85,7 +95,7 @@ impl Server {
         let builder = Arc::new(connection_builder(&self.shared.backend.config));
         let mut failures = 0;
         loop {
-            let accepted = match shutdown.or(listener.accept()).await {
+            let accepted = match shutdown.or(listener.socket.accept()).await {
                 Ok(accepted) => accepted,
                 Err(_) => return Ok(()),
             };
@@ -94,8 +104,8 @@ impl Server {
                     failures = 0;
                     tune(&stream);
                     let connection =
-                        Connection { shared: self.shared.clone(), builder: builder.clone(), stream, peer };
-                    let work = connection.run(shutdown.clone(), cut.clone());
+                        Connection { shared: self.shared.clone(), builder: builder.clone(), peer };
+                    let work = connection.run(stream, listener.tls.clone(), shutdown.clone(), cut.clone());
                     let token = connections.token();
                     self.shared.supervisor.spawn("connection", TaskKind::Request, async move {
                         work.await;
@@ -122,13 +132,25 @@ impl Server {
 struct Connection {
     shared: Arc<Shared>,
     builder: Arc<Builder<TokioExecutor>>,
-    stream: TcpStream,
     peer: SocketAddr,
 }
 
 impl Connection {
-    async fn run(self, shutdown: Shutdown, cut: Shutdown) {
-        let Connection { shared, builder, stream, peer } = self;
+    async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>, shutdown: Shutdown, cut: Shutdown) {
+        let Some(tls) = tls else { return self.serve(stream, shutdown, cut).await };
+        match shutdown.or(tls.accept(stream)).await {
+            Ok(Ok(accepted)) => self.serve(accepted.stream, shutdown, cut).await,
+            Ok(Err(error)) if error.is_probe() => debug!(peer = %self.peer, %error, "a TLS handshake ended"),
+            Ok(Err(error)) => warn!(peer = %self.peer, %error, "a TLS handshake failed"),
+            Err(_) => {}
+        }
+    }
+
+    async fn serve<S>(self, stream: S, shutdown: Shutdown, cut: Shutdown)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Connection { shared, builder, peer } = self;
         let clock = shared.backend.clock.clone();
         let service = service_fn(move |request| {
             let shared = shared.clone();

@@ -13,12 +13,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::body::Body;
 use tracing::debug;
 
 use crate::grpc::is_grpc;
+use crate::serve::Listener;
+use crate::tls::TlsAcceptor;
 
 /// Connections that are answered at the same time; further ones wait to be accepted. Probes and the first clients.
 const CONNECTIONS_MAX: usize = 256;
@@ -27,7 +30,7 @@ const CONNECTIONS_MAX: usize = 256;
 /// `/health` and every call of gRPC say `why`. Connections are closed when the work is done, so that clients come again.
 ///
 /// Cancel-safety: dropping it drops the work.
-pub async fn while_waiting<T>(listeners: &[&TcpListener], why: &str, work: impl Future<Output = T>) -> T {
+pub async fn while_waiting<T>(listeners: &[&Listener], why: &str, work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     let mut connections: FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send + '_>>> =
         FuturesUnordered::new();
@@ -38,17 +41,19 @@ pub async fn while_waiting<T>(listeners: &[&TcpListener], why: &str, work: impl 
             biased;
             done = &mut work => return done,
             Some(()) = connections.next() => {}
-            accepted = accept(listeners), if room => connections.push(Box::pin(answer_all(accepted, why))),
+            (stream, tls) = accept(listeners), if room => {
+                connections.push(Box::pin(answer_on(stream, tls, why)));
+            }
         }
     }
 }
 
 /// The next connection on any of the listeners. One that fails is passed over: the real server looks into that.
-async fn accept(listeners: &[&TcpListener]) -> TcpStream {
+async fn accept<'a>(listeners: &[&'a Listener]) -> (TcpStream, Option<&'a TlsAcceptor>) {
     let accepting = listeners.iter().map(|listener| {
         Box::pin(async move {
-            match listener.accept().await {
-                Ok((stream, _)) => stream,
+            match listener.socket.accept().await {
+                Ok((stream, _)) => (stream, listener.tls.as_ref()),
                 Err(error) => {
                     debug!(%error, "a connection could not be accepted");
                     std::future::pending().await
@@ -59,7 +64,20 @@ async fn accept(listeners: &[&TcpListener]) -> TcpStream {
     futures_util::future::select_all(accepting).await.0
 }
 
-async fn answer_all(stream: TcpStream, why: &str) {
+async fn answer_on(stream: TcpStream, tls: Option<&TlsAcceptor>, why: &str) {
+    match tls {
+        None => answer_all(stream, why).await,
+        Some(tls) => match tls.accept(stream).await {
+            Ok(accepted) => answer_all(accepted.stream, why).await,
+            Err(error) => debug!(%error, "a TLS handshake failed"),
+        },
+    }
+}
+
+async fn answer_all<S>(stream: S, why: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(|request: Request<Incoming>| {
         let response = answer(&request, why);
         async move { Ok::<_, Infallible>(response) }
@@ -97,6 +115,7 @@ fn answer<B>(request: &Request<B>, why: &str) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt as _;
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -123,8 +142,9 @@ mod tests {
 
     #[tokio::test]
     async fn it_ends_with_the_work() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener { socket, tls: None };
         let work = async {
             let stream = TcpStream::connect(address).await.unwrap();
             let (mut sender, connection) =

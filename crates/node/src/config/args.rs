@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 
 use super::nearest::nearest;
 use super::problem::Problems;
-use super::setting::Setting;
+use super::setting::{SWITCH, Setting};
 use super::settings::find;
 
 /// What a command line says.
@@ -67,8 +67,14 @@ fn flag(
     };
     let (name, value) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
     // A word that looks like a flag is taken for one: a forgotten value would otherwise swallow the next flag.
-    let value = value.map(str::to_owned).or_else(|| words.next_if(|word| !word.starts_with("--")));
-    match (find(name), value) {
+    let setting = find(name);
+    let is_switch = setting.is_some_and(|setting| setting.value == SWITCH);
+    let is_value = |word: &String| match is_switch {
+        true => matches!(word.as_str(), "true" | "false"),
+        false => !word.starts_with("--"),
+    };
+    let value = value.map(str::to_owned).or_else(|| words.next_if(is_value));
+    match (setting, value.or_else(|| is_switch.then(|| "true".to_owned()))) {
         (None, _) => problems.unknown_flag(name),
         (Some(setting), None) => {
             problems.add(format_args!("--{name}: expected a {} behind it", setting.value))

@@ -40,7 +40,9 @@ pub(crate) fn parse(
                 problems.add(format_args!("{file}: {key}: a file cannot name another file"));
             }
             (Some(_), None) => {
-                problems.add(format_args!("{file}: {key}: expected a text, a number or a list of texts"));
+                problems.add(format_args!(
+                    "{file}: {key}: expected a text, a number, true or false, or a list of texts"
+                ));
             }
             (Some(setting), Some(value)) => settings.push((setting, value)),
         }
@@ -57,6 +59,7 @@ fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(number) => Some(number.to_string()),
+        Value::Boolean(is_on) => Some(is_on.to_string()),
         Value::Array(list) => {
             let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
             texts.map(|texts| texts.join(","))

@@ -61,22 +61,19 @@ fn hint<'a>(name: &str, candidates: impl Iterator<Item = &'a str>, before: &str)
     nearest(name, candidates).map_or_else(String::new, |near| format!("; did you mean {before}{near}?"))
 }
 
-const TLS: &str = "TLS comes in a later version";
+const OWN_CERTIFICATES: &str =
+    "certificates are made elsewhere: say where they are with --cert-file and --key-file";
 const ALONE: &str = "this version runs on one machine and has no peers: leave it out";
 const COMPACTION: &str =
     "history is compacted when a client asks for it, as kube-apiserver does every five minutes";
 
 /// Flags of etcd that people bring along, and why they are not here.
-const NOT_HERE: [(&str, &str); 16] = [
-    ("cert-file", TLS),
-    ("key-file", TLS),
-    ("trusted-ca-file", TLS),
-    ("client-cert-auth", TLS),
-    ("auto-tls", TLS),
-    ("peer-cert-file", TLS),
-    ("peer-key-file", TLS),
-    ("peer-trusted-ca-file", TLS),
-    ("peer-client-cert-auth", TLS),
+const NOT_HERE: [(&str, &str); 12] = [
+    ("auto-tls", OWN_CERTIFICATES),
+    ("peer-cert-file", ALONE),
+    ("peer-key-file", ALONE),
+    ("peer-trusted-ca-file", ALONE),
+    ("peer-client-cert-auth", ALONE),
     ("listen-peer-urls", ALONE),
     ("initial-advertise-peer-urls", ALONE),
     ("initial-cluster", ALONE),

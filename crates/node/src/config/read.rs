@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use layout::KeySpace;
+use server::tls::TlsVersion;
 use tracing::Level;
 
 use super::args::{self, Wants};
@@ -9,7 +10,7 @@ use super::problem::Problems;
 use super::setting::Setting;
 use super::settings::{CONFIG_FILE, SETTINGS};
 use super::source::Source;
-use super::{Config, EngineKind, LogConfig, LogFormat, TikvConfig, environment, file, help};
+use super::{Config, EngineKind, LogConfig, LogFormat, TikvConfig, TlsConfig, environment, file, help};
 use crate::commands::{self, OperatorCommand, Parsed};
 
 /// TiKV takes 8 MiB in one entry of its log unless it is told otherwise, and the value is not alone in it.
@@ -89,6 +90,7 @@ fn check(config: &Config, problems: &mut Problems) {
              which URL clients can connect to"
         ));
     }
+    config.client_tls.check(&config.listen_client_urls, problems);
     if config.engine == EngineKind::Tikv {
         check_tikv(config, problems);
     }
@@ -130,6 +132,18 @@ fn unset() -> Config {
         leader_lease: Duration::ZERO,
         key_space: KeySpace::new("").expect("an empty prefix is allowed"),
         listen_client_urls: Vec::new(),
+        client_tls: TlsConfig {
+            cert_file: None,
+            key_file: None,
+            trusted_ca_file: None,
+            client_cert_auth: false,
+            crl_file: None,
+            allowed_cns: Vec::new(),
+            allowed_hostnames: Vec::new(),
+            version_min: TlsVersion::Tls12,
+            version_max: None,
+            cipher_suites: Vec::new(),
+        },
         advertise_client_urls: Vec::new(),
         watch_progress_notify_interval: Duration::ZERO,
         max_request_bytes: 0,

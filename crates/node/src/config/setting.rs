@@ -38,5 +38,8 @@ impl Setting {
     }
 }
 
+/// The value of a setting that is on or off; a flag without a value is `true`, as with etcd.
+pub(crate) const SWITCH: &str = "BOOL";
+
 /// What the names of all environment variables begin with.
 pub(crate) const VARIABLE_PREFIX: &str = "ORLOP_";

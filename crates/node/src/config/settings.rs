@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use layout::KeySpace;
+use server::tls::TlsVersion;
 use tracing::Level;
 
-use super::setting::{Family, Setting};
+use super::setting::{Family, SWITCH, Setting};
 use super::{EngineKind, LogConfig, LogFormat, duration, url, values};
 
 /// One request has to fit several times into the memory that waiting writes may take.
@@ -46,9 +47,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: "http://127.0.0.1:2379",
         family: Family::Etcd,
         summary: "Where to listen, separated by commas",
-        detail: "`http://` with an IP address or `localhost`, and a port; port 0 takes a free one. gRPC and HTTP share \
-                 the port. There is no TLS and no authentication yet: whoever reaches the address can read and change \
-                 everything, so keep it on loopback or in a network that you trust.",
+        detail: "`http://` or `https://` with an IP address or `localhost`, and a port; port 0 takes a free one. gRPC \
+                 and HTTP share the port. `https://` needs `--cert-file` and `--key-file`. Whoever reaches an `http://` \
+                 address can read and change everything, and so can everybody who reaches an `https://` address \
+                 without `--trusted-ca-file`.",
         set: |config, value| url::listen(value).map(|urls| config.listen_client_urls = urls),
     },
     Setting {
@@ -60,6 +62,109 @@ pub(crate) static SETTINGS: &[Setting] = &[
         detail: "Clients that ask for the members connect to these. Has to be given when the server listens on \
                  `0.0.0.0` or `[::]`, which nobody can connect to.",
         set: |config, value| url::advertise(value).map(|urls| config.advertise_client_urls = urls),
+    },
+    Setting {
+        name: "cert-file",
+        value: "FILE",
+        default: "",
+        family: Family::Etcd,
+        summary: "The certificate for https:// URLs, PEM",
+        detail: "The server's own certificate first, then those between it and the root. This file, `--key-file`, \
+                 `--trusted-ca-file` and `--client-crl-file` are read again within a second of a change, for new \
+                 connections; files that cannot be used change nothing and are warned of. RSA keys from 2048 bits, \
+                 ECDSA with P-256 or P-384, Ed25519.",
+        set: |config, value| values::file(value).map(|file| config.client_tls.cert_file = file),
+    },
+    Setting {
+        name: "key-file",
+        value: "FILE",
+        default: "",
+        family: Family::Etcd,
+        summary: "The private key of that certificate, PEM",
+        detail: "PKCS#8, PKCS#1 or SEC1, not encrypted.",
+        set: |config, value| values::file(value).map(|file| config.client_tls.key_file = file),
+    },
+    Setting {
+        name: "trusted-ca-file",
+        value: "FILE",
+        default: "",
+        family: Family::Etcd,
+        summary: "Whose clients to let in on https:// URLs, PEM; turns client certificates on",
+        detail: "The certificates of the authorities that sign those of clients. With it every client has to show a \
+                 certificate that is good for clients, also without `--client-cert-auth`, as with etcd.",
+        set: |config, value| values::file(value).map(|file| config.client_tls.trusted_ca_file = file),
+    },
+    Setting {
+        name: "client-cert-auth",
+        value: SWITCH,
+        default: "false",
+        family: Family::Etcd,
+        summary: "Let in only clients with a certificate",
+        detail: "Needs `--trusted-ca-file` (etcd falls back to the authorities that the system trusts), which alone \
+                 does the same.",
+        set: |config, value| {
+            values::choice(value, &SWITCH_POSITIONS).map(|is_on| config.client_tls.client_cert_auth = is_on)
+        },
+    },
+    Setting {
+        name: "client-crl-file",
+        value: "FILE",
+        default: "",
+        family: Family::Etcd,
+        summary: "Certificates of clients that were taken back: revocation lists, PEM or DER",
+        detail: "Lists of the authorities that sign the certificates; an authority without a list has taken nothing \
+                 back. A list counts when its authority has signed it, also when it is out of date (etcd looks at \
+                 serial numbers alone). Connections that exist stay.",
+        set: |config, value| values::file(value).map(|file| config.client_tls.crl_file = file),
+    },
+    Setting {
+        name: "client-cert-allowed-hostname",
+        value: "NAMES",
+        default: "",
+        family: Family::Etcd,
+        summary: "Let in only clients whose certificate is for one of these hosts",
+        detail: "Host names or IP addresses, separated by commas, looked for among the certificate's alternative names. \
+                 Not together with `--client-cert-allowed-cn`.",
+        set: |config, value| values::hosts(value).map(|names| config.client_tls.allowed_hostnames = names),
+    },
+    Setting {
+        name: "tls-min-version",
+        value: "VERSION",
+        default: "TLS1.2",
+        family: Family::Etcd,
+        summary: "The oldest version of TLS to speak: TLS1.2 or TLS1.3",
+        detail: "`TLS1.2` or `TLS1.3`.",
+        set: |config, value| {
+            values::choice(value, &TLS_VERSIONS).map(|version| config.client_tls.version_min = version)
+        },
+    },
+    Setting {
+        name: "tls-max-version",
+        value: "VERSION",
+        default: "",
+        family: Family::Etcd,
+        summary: "The newest version of TLS to speak: TLS1.2 or TLS1.3 (default: the newest there is)",
+        detail: "`TLS1.2` or `TLS1.3`; empty is the newest there is.",
+        set: |config, value| {
+            config.client_tls.version_max = match value {
+                "" => None,
+                value => Some(values::choice(value, &TLS_VERSIONS)?),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "cipher-suites",
+        value: "NAMES",
+        default: "",
+        family: Family::Etcd,
+        summary: "The cipher suites of TLS 1.2, separated by commas (default: all that are safe)",
+        detail: "By the names that Go has for them, such as `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`. Those of \
+                 TLS 1.3 are all on, named or not, as with etcd; with `--tls-min-version TLS1.3` nothing can be named. Suites without forward secrecy \
+                 or with CBC, which etcd still knows, are not there.",
+        set: |config, value| {
+            values::cipher_suites(value).map(|suites| config.client_tls.cipher_suites = suites)
+        },
     },
     Setting {
         name: "watch-progress-notify-interval",
@@ -224,6 +329,19 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "client-cert-allowed-cn",
+        value: "NAMES",
+        default: "",
+        family: Family::Own,
+        summary: "Let in only clients whose certificate has one of these common names",
+        detail: "Separated by commas. Not together with `--client-cert-allowed-hostname`. etcd has it for peers \
+                 (`--peer-cert-allowed-cn`).",
+        set: |config, value| {
+            config.client_tls.allowed_cns = values::list(value);
+            Ok(())
+        },
+    },
+    Setting {
         name: "history-bytes",
         value: "BYTES",
         default: "67108864",
@@ -292,6 +410,10 @@ const LOG_FORMATS: [(&str, LogFormat); 2] = [("human", LogFormat::Human), ("json
 
 const ENGINES: [(&str, EngineKind); 3] =
     [("embedded", EngineKind::Embedded), ("tikv", EngineKind::Tikv), ("memory", EngineKind::Memory)];
+
+const SWITCH_POSITIONS: [(&str, bool); 2] = [("true", true), ("false", false)];
+
+const TLS_VERSIONS: [(&str, TlsVersion); 2] = [("TLS1.2", TlsVersion::Tls12), ("TLS1.3", TlsVersion::Tls13)];
 
 const TIKV_GC: [(&str, bool); 2] = [("advance", true), ("hold", false)];
 

@@ -118,19 +118,43 @@ fn every_setting_can_be_given_in_all_three_ways() {
         ("tikv-gc-lifetime", "30m"),
         ("tikv-gc", "hold"),
         ("leader-lease", "5s"),
+        ("cert-file", "/cert"),
+        ("key-file", "/key"),
+        ("trusted-ca-file", "/ca"),
+        ("client-cert-auth", "true"),
+        ("client-crl-file", "/crl"),
+        ("client-cert-allowed-hostname", "a.example.org,192.0.2.1"),
+        ("client-cert-allowed-cn", "a,b"),
+        ("tls-min-version", "TLS1.3"),
+        ("tls-max-version", "TLS1.2"),
+        ("cipher-suites", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256"),
         ("key-prefix", "/one/"),
         ("history-bytes", "1"),
         ("cache-bytes", "2"),
     ]);
     for setting in SETTINGS.iter().filter(|setting| setting.name != "config-file") {
         let value = examples[setting.name];
-        let by_flag = args(&format!("--{}={value}", setting.name)).config();
-        assert_ne!(by_flag, args("").config(), "{} has no effect", setting.name);
-        assert_eq!(by_flag, args(&format!("serve --{} {value}", setting.name)).config());
-        assert_eq!(by_flag, args("").variable(&setting.variable(), value).config());
+        let (without, others) = companions(setting.name);
+        let by_flag = args(&format!("--{}={value} {others}", setting.name)).config();
+        assert_ne!(by_flag, args(without).config(), "{} has no effect", setting.name);
+        assert_eq!(by_flag, args(&format!("serve --{} {value} {others}", setting.name)).config());
+        assert_eq!(by_flag, args(others).variable(&setting.variable(), value).config());
         let file = format!("{} = {value:?}", setting.name);
-        let by_file = args("").variable("ORLOP_CONFIG_FILE", "a.toml").file("a.toml", &file).config();
+        let by_file = args(others).variable("ORLOP_CONFIG_FILE", "a.toml").file("a.toml", &file).config();
         assert_eq!(Config { file: None, ..by_file }, by_flag);
+    }
+}
+
+/// What has to be there without a setting, and what with it.
+fn companions(setting: &str) -> (&'static str, &'static str) {
+    let certificate = "--cert-file=/c --key-file=/k";
+    let authority = "--cert-file=/c --key-file=/k --trusted-ca-file=/a";
+    match setting {
+        "cert-file" => ("", "--key-file=/k"),
+        "key-file" => ("", "--cert-file=/c"),
+        "trusted-ca-file" => (certificate, certificate),
+        name if name.starts_with("client-") => (authority, authority),
+        _ => ("", ""),
     }
 }
 
@@ -139,12 +163,14 @@ fn numbers_and_lists_of_a_file_need_no_quotes() {
     let file = "max-txn-ops = 1_000\nlisten-client-urls = ['http://127.0.0.1:1', 'http://127.0.0.1:2']";
     let config = args("--config-file=a.toml").file("a.toml", file).config();
     assert_eq!((config.max_txn_ops, config.listen_client_urls.len()), (1000, 2));
+    let file = "client-cert-auth = true\ncert-file = '/c'\nkey-file = '/k'\ntrusted-ca-file = '/a'";
+    assert!(args("--config-file=a.toml").file("a.toml", file).config().client_tls.client_cert_auth);
 }
 
 #[test]
 fn everything_that_is_wrong_is_said_at_once() {
     let source =
-        args("serve --datadir /d --max-txn-ops many --config-file a.toml --cert-file x stray --name")
+        args("serve --datadir /d --max-txn-ops many --config-file a.toml --auto-tls=true stray --name")
             .variable("ORLOP_LOGLEVEL", "debug")
             .variable("ORLOP_LOG_LEVEL", "loud")
             .variable("ORLOP_PORT_2379_TCP", "tcp://10.0.0.1:2379")
@@ -157,13 +183,14 @@ fn everything_that_is_wrong_is_said_at_once() {
         &source,
         &[
             "--datadir: there is no such flag; did you mean --data-dir?",
-            "--cert-file: there is no such flag; TLS comes in a later version",
+            "--auto-tls: there is no such flag; certificates are made elsewhere: say where they are with --cert-file and \
+             --key-file",
             "stray: expected a flag, which begins with --",
             "--name: expected a NAME behind it",
             "ORLOP_LOGLEVEL: no setting has this environment variable; did you mean ORLOP_LOG_LEVEL?",
             "a.toml: config-file: a file cannot name another file",
             "a.toml: engin: there is no such setting; did you mean engine?",
-            "a.toml: history-bytes: expected a text, a number or a list of texts",
+            "a.toml: history-bytes: expected a text, a number, true or false, or a list of texts",
             "a.toml: quota-backend-bytes: \"lots\": expected a whole number from -9223372036854775808 to \
              9223372036854775807",
             "ORLOP_LOG_LEVEL: \"loud\": expected one of: error, warn, info, debug, trace",
@@ -191,8 +218,8 @@ fn wrong_values_are_refused_with_what_was_expected() {
         ("--key-prefix=ä", "--key-prefix: \"ä\": expected at most 64 printable ASCII characters"),
         (
             "--listen-client-urls=https://127.0.0.1:1",
-            "--listen-client-urls: \"https://127.0.0.1:1\": https://127.0.0.1:1: TLS comes in a later version; until \
-             then only http:// can be listened on",
+            "--listen-client-urls: https://127.0.0.1:1: TLS needs a certificate and its key: give --cert-file and \
+             --key-file",
         ),
         (
             "--listen-client-urls=http://0.0.0.0:1",
@@ -213,6 +240,64 @@ fn wrong_values_are_refused_with_what_was_expected() {
     for (arguments, expected) in cases {
         refused(&args(arguments), &[expected]);
     }
+}
+
+#[test]
+fn what_tls_needs_is_said() {
+    let nothing_asks = "--trusted-ca-file and what else is asked of clients: nothing asks for it without --cert-file \
+                        and --key-file";
+    let certificate = "--cert-file=/c --key-file=/k";
+    refused(&args("--cert-file=/c"), &["--cert-file, --key-file: both have to be given, or none"]);
+    refused(&args("--trusted-ca-file=/a --client-cert-auth"), &[nothing_asks]);
+    refused(
+        &args(&format!(
+            "{certificate} --client-cert-auth --client-crl-file=/l --client-cert-allowed-cn=a \
+             --client-cert-allowed-hostname=a"
+        )),
+        &[
+            "--client-cert-auth: say with --trusted-ca-file which authority signs the certificates of clients",
+            "--client-crl-file: say with --trusted-ca-file which authority signs the certificates of clients",
+            "--client-cert-allowed-cn: say with --trusted-ca-file which authority signs the certificates of clients",
+            "--client-cert-allowed-hostname: say with --trusted-ca-file which authority signs the certificates of \
+             clients",
+            "--client-cert-allowed-cn, --client-cert-allowed-hostname: only one of them can be given",
+        ],
+    );
+    refused(
+        &args("--tls-min-version=TLS1.3 --tls-max-version=TLS1.2 --cipher-suites=TLS_AES_128_GCM_SHA256"),
+        &[
+            "--tls-min-version, --tls-max-version: TLS1.3 is above TLS1.2",
+            "--cipher-suites: cipher suites cannot be configured when only TLS1.3 is enabled",
+        ],
+    );
+    let complaint = args("--cipher-suites=TLS_RSA_WITH_RC4_128_SHA").problems();
+    assert!(complaint[0].contains("TLS_RSA_WITH_RC4_128_SHA: expected one of: TLS_AES_128"), "{complaint:?}");
+    refused(
+        &args("--tls-min-version=TLS1.1 --client-cert-allowed-hostname=*.example.org"),
+        &[
+            "--tls-min-version: \"TLS1.1\": expected one of: TLS1.2, TLS1.3",
+            "--client-cert-allowed-hostname: \"*.example.org\": *.example.org: expected a host name or an IP address",
+        ],
+    );
+}
+
+#[test]
+fn a_switch_is_on_without_a_value_and_takes_only_its_own() {
+    let rest = "--cert-file=/c --key-file=/k --trusted-ca-file=/a --name n";
+    for (switch, is_on) in [
+        ("--client-cert-auth", true),
+        ("--client-cert-auth=true", true),
+        ("--client-cert-auth false", false),
+        ("-client-cert-auth=false", false),
+        ("", false),
+    ] {
+        let config = args(&format!("{switch} {rest}")).config();
+        assert_eq!((config.client_tls.client_cert_auth, config.name.as_str()), (is_on, "n"), "{switch}");
+    }
+    refused(
+        &args(&format!("{rest} --client-cert-auth=maybe")),
+        &["--client-cert-auth: \"maybe\": expected one of: true, false"],
+    );
 }
 
 #[cfg(feature = "tikv")]

@@ -9,6 +9,8 @@ use http::Uri;
 pub struct ListenUrl {
     /// The address that it names. Port 0 stands for any free one.
     pub address: SocketAddr,
+    /// Whether it is `https://`: with TLS.
+    pub is_tls: bool,
 }
 
 impl ListenUrl {
@@ -20,7 +22,8 @@ impl ListenUrl {
 
 impl fmt::Display for ListenUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "http://{}", self.address)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(formatter, "{scheme}://{}", self.address)
     }
 }
 
@@ -31,7 +34,8 @@ pub(crate) fn listen(value: &str) -> Result<Vec<ListenUrl>, String> {
         return Err("expected at least one URL such as http://127.0.0.1:2379".to_owned());
     }
     let mut seen = HashSet::new();
-    match urls.iter().find(|url| url.address.port() != 0 && !seen.insert(**url)) {
+    // Also with another scheme: an address is listened on once.
+    match urls.iter().find(|url| url.address.port() != 0 && !seen.insert(url.address)) {
         Some(twice) => Err(format!("{twice} is there twice")),
         None => Ok(urls),
     }
@@ -60,16 +64,13 @@ fn each<T>(value: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<
 
 fn listen_url(url: &str) -> Result<ListenUrl, String> {
     let (scheme, host, port) = split(url)?;
-    if scheme == "https" {
-        return Err("TLS comes in a later version; until then only http:// can be listened on".to_owned());
-    }
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let ip = match host.parse::<IpAddr>() {
         Ok(ip) => ip,
         Err(_) if host.eq_ignore_ascii_case("localhost") => Ipv4Addr::LOCALHOST.into(),
         Err(_) => return Err("expected an IP address or localhost to listen on, not a name".to_owned()),
     };
-    Ok(ListenUrl { address: SocketAddr::new(ip, port) })
+    Ok(ListenUrl { address: SocketAddr::new(ip, port), is_tls: scheme == "https" })
 }
 
 /// Scheme, host and port of a URL that has nothing else.
@@ -78,7 +79,7 @@ fn split(url: &str) -> Result<(String, String, u16), String> {
     let uri: Uri = url.parse().map_err(|_| expected.to_owned())?;
     let scheme = match uri.scheme_str() {
         Some(scheme @ ("http" | "https")) => scheme.to_owned(),
-        Some(scheme) => return Err(format!("expected http://, not {scheme}://")),
+        Some(scheme) => return Err(format!("expected http:// or https://, not {scheme}://")),
         None => return Err(expected.to_owned()),
     };
     if uri.path().len() > 1 || uri.query().is_some() {
@@ -100,14 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_to_listen_on_are_http_with_an_address_and_a_port() {
+    fn urls_to_listen_on_are_http_or_https_with_an_address_and_a_port() {
         let cases = [
             ("http://127.0.0.1:2379", Ok("http://127.0.0.1:2379")),
             ("http://localhost:2379/", Ok("http://127.0.0.1:2379")),
             ("http://[::1]:0", Ok("http://[::1]:0")),
             ("http://0.0.0.0:1, http://10.0.0.1:1,", Ok("http://0.0.0.0:1 http://10.0.0.1:1")),
             ("http://127.0.0.1:0,http://127.0.0.1:0", Ok("http://127.0.0.1:0 http://127.0.0.1:0")),
-            ("https://127.0.0.1:2379", Err("TLS comes in a later version")),
+            ("https://127.0.0.1:2379", Ok("https://127.0.0.1:2379")),
             ("http://127.0.0.1", Err("expected a port")),
             ("http://127.0.0.1:99999", Err("expected")),
             ("127.0.0.1:2379", Err("expected a URL such as")),
@@ -116,6 +117,7 @@ mod tests {
             ("http://127.0.0.1:2379/v3", Err("nothing behind the port")),
             ("http://me@127.0.0.1:2379", Err("no user name")),
             ("http://127.0.0.1:1,http://127.0.0.1:1", Err("is there twice")),
+            ("http://127.0.0.1:1,https://127.0.0.1:1", Err("is there twice")),
             (",", Err("at least one URL")),
         ];
         for (text, expected) in cases {

@@ -3,9 +3,36 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use server::tls::CipherSuite;
+
 /// Text that is not empty.
 pub(crate) fn text(value: &str) -> Result<&str, String> {
     if value.trim().is_empty() { Err("expected some text".to_owned()) } else { Ok(value) }
+}
+
+/// Texts separated by commas, or none.
+pub(crate) fn list(value: &str) -> Vec<String> {
+    value.split(',').map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+}
+
+/// Host names and IP addresses separated by commas, or none.
+pub(crate) fn hosts(value: &str) -> Result<Vec<String>, String> {
+    let hosts = list(value);
+    match hosts.iter().find(|host| !server::tls::is_hostname(host)) {
+        Some(wrong) => Err(format!("{wrong}: expected a host name or an IP address")),
+        None => Ok(hosts),
+    }
+}
+
+/// Cipher suites by their names, separated by commas, or none.
+pub(crate) fn cipher_suites(value: &str) -> Result<Vec<CipherSuite>, String> {
+    let suites = list(value).into_iter().map(|name| {
+        CipherSuite::named(&name).ok_or_else(|| {
+            let names: Vec<_> = CipherSuite::names().collect();
+            format!("{name}: expected one of: {}", names.join(", "))
+        })
+    });
+    suites.collect()
 }
 
 /// The name of a file, or none.

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::app::World;
 use crate::config::{Config, TikvConfig};
-use crate::listen::Listener;
+use crate::listen::Listening;
 
 /// The pause between two tries to reach PD, each of which takes some seconds when nothing answers.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -19,12 +19,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn open(
     config: &Config,
     world: &World,
-    listeners: &[Listener],
+    listeners: &[Listening],
 ) -> Result<Arc<dyn Engine>, ConfigError> {
     let settings = settings(config, world);
-    let sockets: Vec<_> = listeners.iter().map(|listener| &listener.socket).collect();
+    let doors: Vec<_> = listeners.iter().map(|listening| &listening.listener).collect();
     let connecting = connect(settings, &*world.clock);
-    Ok(Arc::new(while_waiting(&sockets, "TiKV's PD does not answer", connecting).await?))
+    Ok(Arc::new(while_waiting(&doors, "TiKV's PD does not answer", connecting).await?))
 }
 
 /// Tells the cluster regularly what it can forget, from now on: for the one process that leads the store.

@@ -16,7 +16,7 @@ use proto::etcdserverpb::watch_client::WatchClient;
 use proto::etcdserverpb::{
     PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, request_op,
 };
-use server::{Config, Metrics, Parts, Server};
+use server::{Config, Listener, Metrics, Parts, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -73,7 +73,9 @@ impl TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = supervisor.shutdown().clone();
-        let serving = tokio::task::spawn(async move { server.serve(listener, shutdown).await });
+        let serving = tokio::task::spawn(async move {
+            server.serve(Listener { socket: listener, tls: None }, shutdown).await
+        });
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         TestServer { address, clock, engine, config, supervisor, serving, channel }
     }

@@ -1,0 +1,103 @@
+use std::path::PathBuf;
+
+use server::tls::{AllowedClients, CipherSuite, TlsSettings, TlsVersion};
+
+use super::problem::Problems;
+use super::url::ListenUrl;
+
+/// The certificates of a listener, and whom it lets in, as the settings say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The server's certificate.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
+    /// Whose clients are let in.
+    pub trusted_ca_file: Option<PathBuf>,
+    /// Whether clients have to show a certificate.
+    pub client_cert_auth: bool,
+    /// What was taken back.
+    pub crl_file: Option<PathBuf>,
+    /// The common names of clients that are let in; empty: all.
+    pub allowed_cns: Vec<String>,
+    /// The host names of clients that are let in; empty: all.
+    pub allowed_hostnames: Vec<String>,
+    /// The oldest version of TLS.
+    pub version_min: TlsVersion,
+    /// The newest, if it was given.
+    pub version_max: Option<TlsVersion>,
+    /// The cipher suites of TLS 1.2, if they were given.
+    pub cipher_suites: Vec<CipherSuite>,
+}
+
+impl TlsConfig {
+    /// What the server needs to know; none without a certificate.
+    pub fn settings(&self) -> Option<TlsSettings> {
+        let (Some(cert_file), Some(key_file)) = (&self.cert_file, &self.key_file) else { return None };
+        let allowed_clients = match (self.allowed_cns.as_slice(), self.allowed_hostnames.as_slice()) {
+            ([], []) => AllowedClients::All,
+            ([], names) => AllowedClients::Hostnames(names.to_vec()),
+            (names, _) => AllowedClients::CommonNames(names.to_vec()),
+        };
+        Some(TlsSettings {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+            trusted_ca_file: self.trusted_ca_file.clone(),
+            crl_file: self.crl_file.clone(),
+            allowed_clients,
+            version_min: self.version_min,
+            version_max: self.version_max.unwrap_or(TlsVersion::Tls13),
+            cipher_suites: self.cipher_suites.clone(),
+        })
+    }
+
+    /// Says what does not fit together, or not with `urls`.
+    pub(super) fn check(&self, urls: &[ListenUrl], problems: &mut Problems) {
+        if self.cert_file.is_some() != self.key_file.is_some() {
+            problems.add("--cert-file, --key-file: both have to be given, or none");
+        }
+        if let (Some(url), true) = (urls.iter().find(|url| url.is_tls), self.settings().is_none()) {
+            problems.add(format_args!(
+                "--listen-client-urls: {url}: TLS needs a certificate and its key: give --cert-file and --key-file"
+            ));
+        }
+        self.check_clients(problems);
+        if let Some(max) = self.version_max.filter(|max| *max < self.version_min) {
+            problems.add(format_args!(
+                "--tls-min-version, --tls-max-version: {} is above {}",
+                self.version_min.name(),
+                max.name()
+            ));
+        }
+        if self.version_min == TlsVersion::Tls13 && !self.cipher_suites.is_empty() {
+            problems.add("--cipher-suites: cipher suites cannot be configured when only TLS1.3 is enabled");
+        }
+    }
+
+    /// What is asked of clients needs somebody to vouch for them: silently asking for nothing would be worse.
+    fn check_clients(&self, problems: &mut Problems) {
+        let needing_ca = [
+            ("--client-cert-auth", self.client_cert_auth),
+            ("--client-crl-file", self.crl_file.is_some()),
+            ("--client-cert-allowed-cn", !self.allowed_cns.is_empty()),
+            ("--client-cert-allowed-hostname", !self.allowed_hostnames.is_empty()),
+        ];
+        for (flag, _) in needing_ca.iter().filter(|(_, given)| *given && self.trusted_ca_file.is_none()) {
+            problems.add(format_args!(
+                "{flag}: say with --trusted-ca-file which authority signs the certificates of clients"
+            ));
+        }
+        let needing_cert = needing_ca.iter().any(|(_, given)| *given) || self.trusted_ca_file.is_some();
+        if needing_cert && self.cert_file.is_none() && self.key_file.is_none() {
+            problems.add(
+                "--trusted-ca-file and what else is asked of clients: nothing asks for it without --cert-file and \
+                 --key-file",
+            );
+        }
+        if !self.allowed_cns.is_empty() && !self.allowed_hostnames.is_empty() {
+            problems.add(
+                "--client-cert-allowed-cn, --client-cert-allowed-hostname: only one of them can be given",
+            );
+        }
+    }
+}

@@ -1,0 +1,161 @@
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Supervisor, TaskKind};
+use parking_lot::RwLock;
+use rustls::ServerConfig;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server::TlsStream;
+use tracing::{info, warn};
+
+use super::config::server_config;
+use super::files::{Stamps, TlsError, stamps};
+use super::name::ClientName;
+use super::pending::Pending;
+use super::settings::TlsSettings;
+
+/// How long a handshake may take; etcd has the same.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Makes TLS connections of connections, with the certificates that the files hold now. Cheap to clone; clones share
+/// everything. Many listeners may use one.
+#[derive(Clone)]
+pub struct TlsAcceptor {
+    config: Arc<RwLock<Arc<ServerConfig>>>,
+    pending: Pending,
+    clock: Arc<dyn Clock>,
+}
+
+/// A connection after its handshake.
+pub struct Accepted<S> {
+    /// The connection, in the clear.
+    pub stream: TlsStream<S>,
+    /// The common name in the client's certificate. Only a client whose certificate was found good has one.
+    pub client: Option<ClientName>,
+}
+
+/// Why there is no connection. The stream is closed.
+#[derive(Debug, Error)]
+pub enum HandshakeError {
+    /// The client did not finish in time.
+    #[error("the TLS handshake took longer than {HANDSHAKE_TIME_MAX:?}")]
+    Late,
+    /// Too many handshakes were under way, and this was the oldest.
+    #[error("too many TLS handshakes were under way, and this one had waited longest")]
+    Crowded,
+    /// It was refused by one of the two, or the client went away.
+    #[error("{0}")]
+    Failed(#[source] io::Error),
+}
+
+impl HandshakeError {
+    /// Whether the client went away without a reason, as probes of a port do.
+    pub fn is_probe(&self) -> bool {
+        let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+        matches!(self, HandshakeError::Failed(error) if gone.contains(&error.kind()))
+    }
+}
+
+impl TlsAcceptor {
+    /// Reads the files, and has a task of `supervisor` read them again within a second of a change. New connections get
+    /// what is read then, connections that exist stay as they are. Files that cannot be used, such as half-written
+    /// ones, or a certificate without its new key, change nothing; a warning says why.
+    ///
+    /// Fails when the files cannot be used now.
+    pub async fn open(
+        settings: TlsSettings,
+        clock: Arc<dyn Clock>,
+        supervisor: &Supervisor,
+    ) -> Result<TlsAcceptor, TlsError> {
+        let settings = Arc::new(settings);
+        let (acceptor, seen) = TlsAcceptor::read(&settings, clock).await?;
+        let (follower, shutdown) = (acceptor.clone(), supervisor.shutdown().clone());
+        supervisor.spawn("tls-files", TaskKind::Essential, async move {
+            let _ = shutdown.or(follower.follow(settings, seen)).await;
+            Ok::<(), Infallible>(())
+        });
+        Ok(acceptor)
+    }
+
+    async fn read(
+        settings: &Arc<TlsSettings>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(TlsAcceptor, Stamps), TlsError> {
+        let (seen, config) = read(settings.clone()).await;
+        let config = Arc::new(RwLock::new(Arc::new(config?)));
+        Ok((TlsAcceptor { config, pending: Pending::default(), clock }, seen))
+    }
+
+    /// Does the handshake with a client.
+    ///
+    /// Ends after 10 seconds at most, and earlier when it waits longest of too many. Dropping it closes the stream.
+    pub async fn accept<S>(&self, stream: S) -> Result<Accepted<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let place = self.pending.enter();
+        let config = self.config.read().clone();
+        let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
+        let stream = tokio::select! {
+            // What is done counts, however late it is.
+            biased;
+            done = handshake => done.map_err(HandshakeError::Failed)?,
+            () = place.lost() => return Err(HandshakeError::Crowded),
+            () = self.clock.sleep_until(self.clock.now() + HANDSHAKE_TIME_MAX) => return Err(HandshakeError::Late),
+        };
+        let shown = stream.get_ref().1.peer_certificates();
+        let client = shown.and_then(<[_]>::first).and_then(ClientName::of);
+        Ok(Accepted { stream, client })
+    }
+
+    async fn follow(&self, settings: Arc<TlsSettings>, mut seen: Stamps) {
+        loop {
+            self.clock.sleep_until(self.clock.now() + LOOK_INTERVAL).await;
+            self.look(&settings, &mut seen).await;
+        }
+    }
+
+    /// Reads the files if they have changed since they were `seen`.
+    async fn look(&self, settings: &Arc<TlsSettings>, seen: &mut Stamps) {
+        let looked_at = settings.clone();
+        if blocking(move || stamps(&looked_at)).await == *seen {
+            return;
+        }
+        let (stamps, config) = read(settings.clone()).await;
+        *seen = stamps;
+        match config {
+            Ok(config) => {
+                *self.config.write() = Arc::new(config);
+                info!(cert_file = %settings.cert_file.display(), "TLS files have changed and are in use");
+            }
+            Err(error) => {
+                warn!(%error, "TLS files have changed and cannot be used: what they held before stays in use");
+            }
+        }
+    }
+}
+
+/// What the files hold, and their stamps of just before.
+async fn read(settings: Arc<TlsSettings>) -> (Stamps, Result<ServerConfig, TlsError>) {
+    blocking(move || (stamps(&settings), server_config(&settings))).await
+}
+
+/// Runs `work`, which waits for a disk, where nobody is held up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going away, and this with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
