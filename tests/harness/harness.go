@@ -7,6 +7,7 @@
 package harness
 
 import (
+	"crypto/tls"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,7 @@ type options struct {
 	env     []string
 	dataDir string
 	binary  string
+	tls     *tls.Config
 }
 
 // Flags appends flags to the store's command line.
@@ -43,6 +45,12 @@ func Flags(flags ...string) Option {
 // Env adds NAME=value pairs to the store's environment.
 func Env(pairs ...string) Option {
 	return func(o *options) { o.env = append(o.env, pairs...) }
+}
+
+// TLS makes the store listen on https://, for which its flags have to name certificates. The harness, and whoever asks
+// [Store.TLS], connects with config.
+func TLS(config *tls.Config) Option {
+	return func(o *options) { o.tls = config }
 }
 
 // DataDir makes the store use this directory, which outlives it, instead of a temporary one.
@@ -65,8 +73,7 @@ func StartOrlop(t testing.TB, opts ...Option) *Store {
 func NewOrlop(t testing.TB, opts ...Option) *Store {
 	t.Helper()
 	o := collect(t, append([]Option{From(OrlopBin)}, opts...))
-	port := FreePort(t)
-	url := fmt.Sprintf("http://127.0.0.1:%d", port)
+	url := o.url(t)
 	args := append([]string{
 		"serve",
 		"--data-dir", o.dataDir,
@@ -81,6 +88,7 @@ func NewOrlop(t testing.TB, opts ...Option) *Store {
 		args:     args,
 		env:      o.env,
 		exitsOn:  exitsWithZero,
+		TLS:      o.tls,
 	})
 }
 
@@ -94,7 +102,7 @@ func StartEtcd(t testing.TB, opts ...Option) *Store {
 func NewEtcd(t testing.TB, opts ...Option) *Store {
 	t.Helper()
 	o := collect(t, opts)
-	url := fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))
+	url := o.url(t)
 	peer := fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))
 	args := append([]string{
 		"--name", "reference",
@@ -114,6 +122,7 @@ func NewEtcd(t testing.TB, opts ...Option) *Store {
 		args:     args,
 		env:      o.env,
 		exitsOn:  exitsOnSignal,
+		TLS:      o.tls,
 	})
 }
 
@@ -137,6 +146,15 @@ func Binary(t testing.TB, variable string) string {
 		t.Fatalf("%s=%s cannot be made absolute: %v", variable, path, err)
 	}
 	return absolute
+}
+
+// url returns a URL to listen on, with a free port.
+func (o *options) url(t testing.TB) string {
+	scheme := "http"
+	if o.tls != nil {
+		scheme = "https"
+	}
+	return fmt.Sprintf("%s://127.0.0.1:%d", scheme, FreePort(t))
 }
 
 func collect(t testing.TB, opts []Option) *options {

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,9 +24,6 @@ const (
 	logTailBytes = 8 << 10
 )
 
-// Without connections that stay: each process is another server.
-var readyClient = &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
 type exitRule int
 
 const (
@@ -40,6 +38,8 @@ type Store struct {
 	Endpoint string
 	// DataDir holds the store's files.
 	DataDir string
+	// TLS is how clients connect, nil without TLS.
+	TLS *tls.Config
 	// Pid is the process id of the store while it runs.
 	Pid int
 
@@ -56,7 +56,7 @@ type Store struct {
 
 // Addr returns the host and port of the endpoint.
 func (s *Store) Addr() string {
-	return strings.TrimPrefix(s.Endpoint, "http://")
+	return strings.TrimPrefix(strings.TrimPrefix(s.Endpoint, "http://"), "https://")
 }
 
 // Kill9 ends the process with SIGKILL, as a crash would, and waits until it is gone.
@@ -129,7 +129,7 @@ func (s *Store) AwaitExit() int {
 
 // IsReady asks the process once whether it serves.
 func (s *Store) IsReady() bool {
-	response, err := readyClient.Get(s.Endpoint + "/readyz")
+	response, err := s.httpClient(time.Second).Get(s.Endpoint + "/readyz")
 	if err != nil {
 		return false
 	}
@@ -201,7 +201,7 @@ func cleanEnviron() []string {
 // awaitReady returns false when the process ended instead of becoming ready.
 func (s *Store) awaitReady() bool {
 	s.t.Helper()
-	client := &http.Client{Timeout: 5 * time.Second}
+	client := s.httpClient(5 * time.Second)
 	last := errors.New("never asked")
 	for deadline := time.Now().Add(readyDeadline); time.Now().Before(deadline); {
 		select {
@@ -222,6 +222,12 @@ func (s *Store) awaitReady() bool {
 	}
 	s.t.Fatalf("%s was not ready within %v: %v", s.kind, readyDeadline, last)
 	return false
+}
+
+// httpClient returns a client without connections that stay: each process is another server.
+func (s *Store) httpClient(timeout time.Duration) *http.Client {
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: s.TLS.Clone()}
+	return &http.Client{Timeout: timeout, Transport: transport}
 }
 
 func (s *Store) running() bool {

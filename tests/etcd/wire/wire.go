@@ -3,12 +3,14 @@
 package wire
 
 import (
+	"crypto/tls"
 	"testing"
 
 	"github.com/orlop/orlop/tests/harness"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 )
@@ -29,8 +31,18 @@ type Client struct {
 // only if they ask for it.
 func Connect(t testing.TB, store *harness.Store) *Client {
 	t.Helper()
+	return ConnectWith(t, store, store.TLS)
+}
+
+// ConnectWith is Connect with another TLS configuration than the store's; nil is without TLS.
+func ConnectWith(t testing.TB, store *harness.Store, config *tls.Config) *Client {
+	t.Helper()
+	secured := insecure.NewCredentials()
+	if config != nil {
+		secured = credentials.NewTLS(config)
+	}
 	conn, err := grpc.NewClient(store.Addr(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(secured),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(messageBytesMax),
 			grpc.MaxCallSendMsgSize(messageBytesMax),
