@@ -55,6 +55,7 @@ fn check_bounds(config: &Config) {
 /// The flags that say what a configuration holds.
 fn written(config: &Config) -> Vec<OsString> {
     let urls: Vec<String> = config.listen_client_urls.iter().map(ToString::to_string).collect();
+    let metrics_urls: Vec<String> = config.listen_metrics_urls.iter().map(ToString::to_string).collect();
     let format = match config.log.format {
         LogFormat::Human => "human",
         LogFormat::Json => "json",
@@ -77,6 +78,7 @@ fn written(config: &Config) -> Vec<OsString> {
         ("log-level", config.log.level.to_string()),
         ("engine", config.engine.name().to_owned()),
         ("pd-endpoints", tikv.pd_endpoints.join(",")),
+        ("listen-metrics-urls", metrics_urls.join(",")),
         ("cert-file", file(&tls.cert_file)),
         ("key-file", file(&tls.key_file)),
         ("trusted-ca-file", file(&tls.trusted_ca_file)),

@@ -5,7 +5,7 @@ use engine::Engine;
 use partition::{LeaderLease, OpenFailure, Settings, Store};
 use prometheus_client::registry::Registry;
 use server::tls::{TlsAcceptor, TlsError};
-use server::{Metrics, Server, while_waiting};
+use server::{Metrics, Server, Serves, while_waiting};
 use thiserror::Error;
 use tracing::warn;
 
@@ -81,7 +81,8 @@ impl App {
             Some(settings) => Some(TlsAcceptor::open(settings, world.clock.clone(), supervisor).await?),
             None => None,
         };
-        let listeners = listen(&config.listen_client_urls, tls.as_ref()).await?;
+        let mut listeners = listen(&config.listen_client_urls, tls.as_ref(), Serves::Everything).await?;
+        listeners.extend(listen(&config.listen_metrics_urls, tls.as_ref(), Serves::Observation).await?);
         warn_of_the_clear(config);
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
@@ -95,7 +96,7 @@ impl App {
         };
         tend(config, &world, &engine, supervisor);
         let advertised = match config.advertise_client_urls.as_slice() {
-            [] => listeners.iter().map(|listening| listening.url.to_string()).collect(),
+            [] => urls(&listeners, Serves::Everything).map(|url| url.to_string()).collect(),
             given => given.to_vec(),
         };
         let (key_count, revision) = (store.partition.key_count(), store.partition.revision().get());
@@ -113,9 +114,14 @@ impl App {
         Ok(App { supervisor: supervisor.clone(), engine, server, listeners, advertised, key_count, revision })
     }
 
-    /// Where it listens, each with the port that it really has.
+    /// Where it listens for clients, each with the port that it really has.
     pub fn listen_urls(&self) -> impl Iterator<Item = ListenUrl> + '_ {
-        self.listeners.iter().map(|listening| listening.url)
+        urls(&self.listeners, Serves::Everything)
+    }
+
+    /// Where it listens for who asks for nothing but metrics and health, with the ports too.
+    pub fn metrics_urls(&self) -> impl Iterator<Item = ListenUrl> + '_ {
+        urls(&self.listeners, Serves::Observation)
     }
 
     /// What clients are told to connect to.
@@ -143,6 +149,13 @@ impl App {
         }
         Running { supervisor: self.supervisor, engine: self.engine }
     }
+}
+
+fn urls(listeners: &[Listening], serves: Serves) -> impl Iterator<Item = ListenUrl> + '_ {
+    listeners
+        .iter()
+        .filter(move |listening| listening.listener.serves == serves)
+        .map(|listening| listening.url)
 }
 
 /// Says that certificates are there and an address does without, as etcd does.

@@ -50,6 +50,8 @@ pub struct Config {
     pub key_space: KeySpace,
     /// Where to listen; at least one.
     pub listen_client_urls: Vec<ListenUrl>,
+    /// Where to listen for who asks for nothing but metrics and health.
+    pub listen_metrics_urls: Vec<ListenUrl>,
     /// What the URLs with `https://` have for certificates, and whom they let in.
     pub client_tls: TlsConfig,
     /// What clients are told to connect to. Empty: where the server listens.

@@ -35,6 +35,9 @@ pub fn greet(config: &Config, app: &App) {
     for url in app.listen_urls() {
         info!(%url, "ready to serve client requests");
     }
+    for url in app.metrics_urls() {
+        info!(%url, "serving metrics and health");
+    }
     if config.log.format == LogFormat::Human {
         // A closed standard output is no reason not to serve.
         let _ = std::io::stdout().lock().write_all(greeting(config, app).as_bytes());

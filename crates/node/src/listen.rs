@@ -1,5 +1,6 @@
 use std::io;
 
+use server::Serves;
 use server::tls::TlsAcceptor;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -20,11 +21,12 @@ pub(crate) struct Listening {
     pub(crate) listener: server::Listener,
 }
 
-/// Listens on all of `urls`, or on none; with `tls` on those that want it, which without it are not allowed. Clients
+/// Listens on all of `urls`, or on none of them, for what is served there; with `tls` on those that want it, which without it are not allowed. Clients
 /// that connect from now on wait until they are served.
 pub(crate) async fn listen(
     urls: &[ListenUrl],
     tls: Option<&TlsAcceptor>,
+    serves: Serves,
 ) -> Result<Vec<Listening>, ListenError> {
     let mut all = Vec::with_capacity(urls.len());
     for url in urls {
@@ -35,7 +37,7 @@ pub(crate) async fn listen(
         let tls = tls.filter(|_| url.is_tls).cloned();
         all.push(Listening {
             url: ListenUrl { address, ..*url },
-            listener: server::Listener { socket, tls },
+            listener: server::Listener { socket, tls, serves },
         });
     }
     Ok(all)
@@ -43,9 +45,7 @@ pub(crate) async fn listen(
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another process listens there: stop it, or choose another port with --listen-client-urls"
-        }
+        io::ErrorKind::AddrInUse => "; another process listens there: stop it, or choose another port",
         io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
         _ => "",

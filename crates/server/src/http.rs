@@ -44,10 +44,23 @@ impl Http {
 
     /// Answers a request; nothing here reads its body.
     pub(crate) async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        self.page(request).await.into_response()
+    }
+
+    /// Answers a request for metrics or health; as in etcd, the version is not among them.
+    pub(crate) async fn observe<B>(&self, request: &Request<B>) -> Response<Body> {
+        let page = match request.uri().path() {
+            "/version" => Page::not_found(),
+            _ => self.page(request).await,
+        };
+        page.into_response()
+    }
+
+    async fn page<B>(&self, request: &Request<B>) -> Page {
         let path = request.uri().path();
         let query = Query(request.uri().query().unwrap_or_default());
         let only_get = || (request.method() != Method::GET).then(not_allowed);
-        let page = match path {
+        match path {
             "/metrics" => self.metrics(request.headers()),
             "/version" => match only_get() {
                 Some(page) => page,
@@ -62,10 +75,9 @@ impl Http {
                     Some(page) => page,
                     None => self.checks(checks, query).await,
                 },
-                None => Page::error(StatusCode::NOT_FOUND, "404 page not found"),
+                None => Page::not_found(),
             },
-        };
-        page.into_response()
+        }
     }
 
     async fn health(&self, query: Query<'_>) -> Page {
@@ -164,6 +176,10 @@ pub(crate) fn json_string(text: &str) -> String {
 impl Page {
     fn ok(kind: &'static str, text: String) -> Page {
         Page { status: StatusCode::OK, kind, text }
+    }
+
+    fn not_found() -> Page {
+        Page::error(StatusCode::NOT_FOUND, "404 page not found")
     }
 
     /// As Go writes errors: a line of text.

@@ -37,7 +37,7 @@ mod watch;
 pub use config::Config;
 pub use leases::Leases;
 pub use metrics::Metrics;
-pub use serve::{Listener, ServeError};
+pub use serve::{Listener, ServeError, Serves};
 pub use server::{Parts, Server};
 pub use waiting::while_waiting;
 pub use watch::{PartitionHistory, hub_of};

@@ -57,6 +57,18 @@ pub struct Listener {
     pub socket: TcpListener,
     /// Makes TLS connections of its connections; without it they are in the clear.
     pub tls: Option<TlsAcceptor>,
+    /// What is served there.
+    pub serves: Serves,
+}
+
+/// What is served on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// The API by gRPC, and everything by HTTP.
+    Everything,
+    /// `/metrics`, `/health`, `/livez` and `/readyz` by HTTP, and nothing else: it can be open to who must not reach
+    /// the keys.
+    Observation,
 }
 
 impl Server {
@@ -103,8 +115,12 @@ impl Server {
                 Ok((stream, peer)) => {
                     failures = 0;
                     tune(&stream);
-                    let connection =
-                        Connection { shared: self.shared.clone(), builder: builder.clone(), peer };
+                    let connection = Connection {
+                        shared: self.shared.clone(),
+                        builder: builder.clone(),
+                        serves: listener.serves,
+                        peer,
+                    };
                     let work = connection.run(stream, listener.tls.clone(), shutdown.clone(), cut.clone());
                     let token = connections.token();
                     self.shared.supervisor.spawn("connection", TaskKind::Request, async move {
@@ -132,6 +148,7 @@ impl Server {
 struct Connection {
     shared: Arc<Shared>,
     builder: Arc<Builder<TokioExecutor>>,
+    serves: Serves,
     peer: SocketAddr,
 }
 
@@ -150,11 +167,11 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Connection { shared, builder, peer } = self;
+        let Connection { shared, builder, serves, peer } = self;
         let clock = shared.backend.clock.clone();
         let service = service_fn(move |request| {
             let shared = shared.clone();
-            async move { Ok::<_, Infallible>(answer(&shared, request, peer).await) }
+            async move { Ok::<_, Infallible>(answer(&shared, request, serves, peer).await) }
         });
         let stream = PingGuard::new(stream, clock);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -183,13 +200,15 @@ impl Connection {
 async fn answer(
     shared: &Arc<Shared>,
     request: hyper::Request<Incoming>,
+    serves: Serves,
     peer: SocketAddr,
 ) -> hyper::Response<Body> {
     let span = debug_span!("request", method = %request.uri().path(), %peer);
     async {
-        match is_grpc(&request) {
-            true => shared.grpc.call(request).await,
-            false => shared.http.answer(&request).await,
+        match serves {
+            Serves::Observation => shared.http.observe(&request).await,
+            Serves::Everything if is_grpc(&request) => shared.grpc.call(request).await,
+            Serves::Everything => shared.http.answer(&request).await,
         }
     }
     .instrument(span)

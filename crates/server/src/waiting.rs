@@ -118,6 +118,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::serve::Serves;
 
     async fn said(path: &str, content_type: &str) -> (u16, String, String) {
         let request = Request::builder().uri(path).header(header::CONTENT_TYPE, content_type);
@@ -144,7 +145,7 @@ mod tests {
     async fn it_ends_with_the_work() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let listener = Listener { socket, tls: None };
+        let listener = Listener { socket, tls: None, serves: Serves::Everything };
         let work = async {
             let stream = TcpStream::connect(address).await.unwrap();
             let (mut sender, connection) =

@@ -10,6 +10,7 @@ use super::problem::Problems;
 use super::setting::Setting;
 use super::settings::{CONFIG_FILE, SETTINGS};
 use super::source::Source;
+use super::url::ListenUrl;
 use super::{Config, EngineKind, LogConfig, LogFormat, TikvConfig, TlsConfig, environment, file, help};
 use crate::commands::{self, OperatorCommand, Parsed};
 
@@ -90,7 +91,16 @@ fn check(config: &Config, problems: &mut Problems) {
              which URL clients can connect to"
         ));
     }
-    config.client_tls.check(&config.listen_client_urls, problems);
+    let (clients, metrics) = (&config.listen_client_urls, &config.listen_metrics_urls);
+    let is_taken = |url: &&ListenUrl| {
+        url.address.port() != 0 && clients.iter().any(|other| other.address == url.address)
+    };
+    if let Some(url) = metrics.iter().find(is_taken) {
+        problems.add(format_args!(
+            "--listen-metrics-urls: {url} is among --listen-client-urls too, which serve the same"
+        ));
+    }
+    config.client_tls.check(clients, metrics, problems);
     if config.engine == EngineKind::Tikv {
         check_tikv(config, problems);
     }
@@ -132,6 +142,7 @@ fn unset() -> Config {
         leader_lease: Duration::ZERO,
         key_space: KeySpace::new("").expect("an empty prefix is allowed"),
         listen_client_urls: Vec::new(),
+        listen_metrics_urls: Vec::new(),
         client_tls: TlsConfig {
             cert_file: None,
             key_file: None,

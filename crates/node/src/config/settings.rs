@@ -64,6 +64,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
         set: |config, value| url::advertise(value).map(|urls| config.advertise_client_urls = urls),
     },
     Setting {
+        name: "listen-metrics-urls",
+        value: "URLS",
+        default: "",
+        family: Family::Etcd,
+        summary: "Where to answer for metrics and health alone, separated by commas",
+        detail: "As `--listen-client-urls`, `https://` with the same certificates and demands. `/metrics`, `/health`, \
+                 `/livez` and `/readyz` are answered there and nothing else, so that the URL can be open to who must \
+                 not reach the keys. As with etcd the client URLs answer them too.",
+        set: |config, value| url::listen_or_not(value).map(|urls| config.listen_metrics_urls = urls),
+    },
+    Setting {
         name: "cert-file",
         value: "FILE",
         default: "",

@@ -118,6 +118,7 @@ fn every_setting_can_be_given_in_all_three_ways() {
         ("tikv-gc-lifetime", "30m"),
         ("tikv-gc", "hold"),
         ("leader-lease", "5s"),
+        ("listen-metrics-urls", "http://127.0.0.1:1,http://[::1]:1"),
         ("cert-file", "/cert"),
         ("key-file", "/key"),
         ("trusted-ca-file", "/ca"),
@@ -226,6 +227,10 @@ fn wrong_values_are_refused_with_what_was_expected() {
             "--listen-client-urls: http://0.0.0.0:1 is every address of this machine: say with \
              --advertise-client-urls which URL clients can connect to",
         ),
+        (
+            "--listen-metrics-urls=http://127.0.0.1:2379",
+            "--listen-metrics-urls: http://127.0.0.1:2379 is among --listen-client-urls too, which serve the same",
+        ),
         ("--config-file=gone.toml", "gone.toml: the configuration file cannot be read: entity not found"),
         ("start", "start: there is no such command"),
         ("sevre", "sevre: there is no such command; did you mean serve?"),
@@ -247,6 +252,13 @@ fn what_tls_needs_is_said() {
     let nothing_asks = "--trusted-ca-file and what else is asked of clients: nothing asks for it without --cert-file \
                         and --key-file";
     let certificate = "--cert-file=/c --key-file=/k";
+    refused(
+        &args("--listen-metrics-urls=https://127.0.0.1:1"),
+        &[
+            "--listen-metrics-urls: https://127.0.0.1:1: TLS needs a certificate and its key: give --cert-file and \
+           --key-file",
+        ],
+    );
     refused(&args("--cert-file=/c"), &["--cert-file, --key-file: both have to be given, or none"]);
     refused(&args("--trusted-ca-file=/a --client-cert-auth"), &[nothing_asks]);
     refused(

@@ -51,15 +51,17 @@ impl TlsConfig {
         })
     }
 
-    /// Says what does not fit together, or not with `urls`.
-    pub(super) fn check(&self, urls: &[ListenUrl], problems: &mut Problems) {
+    /// Says what does not fit together, or not with the URLs.
+    pub(super) fn check(&self, clients: &[ListenUrl], metrics: &[ListenUrl], problems: &mut Problems) {
         if self.cert_file.is_some() != self.key_file.is_some() {
             problems.add("--cert-file, --key-file: both have to be given, or none");
         }
-        if let (Some(url), true) = (urls.iter().find(|url| url.is_tls), self.settings().is_none()) {
-            problems.add(format_args!(
-                "--listen-client-urls: {url}: TLS needs a certificate and its key: give --cert-file and --key-file"
-            ));
+        for (flag, urls) in [("--listen-client-urls", clients), ("--listen-metrics-urls", metrics)] {
+            if let (Some(url), true) = (urls.iter().find(|url| url.is_tls), self.settings().is_none()) {
+                problems.add(format_args!(
+                    "{flag}: {url}: TLS needs a certificate and its key: give --cert-file and --key-file"
+                ));
+            }
         }
         self.check_clients(problems);
         if let Some(max) = self.version_max.filter(|max| *max < self.version_min) {

@@ -29,10 +29,17 @@ impl fmt::Display for ListenUrl {
 
 /// The URLs to listen on, at least one.
 pub(crate) fn listen(value: &str) -> Result<Vec<ListenUrl>, String> {
-    let urls = each(value, listen_url)?;
-    if urls.is_empty() {
-        return Err("expected at least one URL such as http://127.0.0.1:2379".to_owned());
+    match listen_or_not(value) {
+        Ok(urls) if urls.is_empty() => {
+            Err("expected at least one URL such as http://127.0.0.1:2379".to_owned())
+        }
+        urls => urls,
     }
+}
+
+/// The URLs to listen on, or none.
+pub(crate) fn listen_or_not(value: &str) -> Result<Vec<ListenUrl>, String> {
+    let urls = each(value, listen_url)?;
     let mut seen = HashSet::new();
     // Also with another scheme: an address is listened on once.
     match urls.iter().find(|url| url.address.port() != 0 && !seen.insert(url.address)) {

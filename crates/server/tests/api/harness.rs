@@ -16,7 +16,7 @@ use proto::etcdserverpb::watch_client::WatchClient;
 use proto::etcdserverpb::{
     PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse, request_op,
 };
-use server::{Config, Listener, Metrics, Parts, Server};
+use server::{Config, Listener, Metrics, Parts, Server, Serves};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -74,7 +74,7 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let shutdown = supervisor.shutdown().clone();
         let serving = tokio::task::spawn(async move {
-            server.serve(Listener { socket: listener, tls: None }, shutdown).await
+            server.serve(Listener { socket: listener, tls: None, serves: Serves::Everything }, shutdown).await
         });
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         TestServer { address, clock, engine, config, supervisor, serving, channel }
