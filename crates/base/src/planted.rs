@@ -25,11 +25,13 @@ pub enum PlantedBug {
     NoFiller,
     /// Reclaiming goes through the compacted revision instead of ending below it.
     ReclaimsTooMuch,
+    /// A process that follows shows what is in the log, whether its owner has published it or not.
+    UnpublishedShown,
 }
 
 impl PlantedBug {
     /// Every bug.
-    pub const ALL: [PlantedBug; 9] = [
+    pub const ALL: [PlantedBug; 10] = [
         PlantedBug::AckBeforeFsync,
         PlantedBug::ProgressBeforeEvent,
         PlantedBug::SkippedSlot,
@@ -39,6 +41,7 @@ impl PlantedBug {
         PlantedBug::EpochIgnored,
         PlantedBug::NoFiller,
         PlantedBug::ReclaimsTooMuch,
+        PlantedBug::UnpublishedShown,
     ];
 
     /// What it is called where words are typed.
@@ -53,6 +56,7 @@ impl PlantedBug {
             PlantedBug::EpochIgnored => "epoch-ignored",
             PlantedBug::NoFiller => "no-filler",
             PlantedBug::ReclaimsTooMuch => "reclaims-too-much",
+            PlantedBug::UnpublishedShown => "unpublished-shown",
         }
     }
 

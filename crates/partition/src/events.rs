@@ -53,14 +53,35 @@ impl Shared {
         }
     }
 
-    /// What the log says from `from` on: the next step's worth, of all keys, whether it is published here or not.
-    pub(crate) async fn events_of_log(&self, from: Revision) -> Result<EventsPage, ReadFailure> {
+    /// What the log says of these revisions: the next step's worth, of all keys, whether it is published here or not.
+    pub(crate) async fn events_of_log(
+        &self,
+        revisions: RangeInclusive<Revision>,
+    ) -> Result<EventsPage, ReadFailure> {
+        let from = *revisions.start();
         let snapshot = self.engine.snapshot().await?;
-        let page = self.events_in_log(snapshot.as_ref(), from..=Revision::MAX, &KeyRange::all()).await;
+        let page = self.events_in_log(snapshot.as_ref(), revisions, &KeyRange::all()).await;
         match self.values.compacted_in(snapshot.as_ref()).await? {
             Some(compacted) if from < compacted => Err(ReadFailure::Compacted(compacted)),
             _ => page,
         }
+    }
+
+    /// The revision with the slot before the newest one.
+    pub(crate) async fn revision_before_newest(&self) -> Result<Revision, ReadFailure> {
+        let snapshot = self.engine.snapshot().await?;
+        let span = self.space.log_span(self.id, Slot(0));
+        let scan = Scan {
+            span: KeySpan { start: span.start, end: Some(span.end) },
+            direction: Direction::Backward,
+            records_max: 2,
+            bytes_max: usize::MAX,
+            values: true,
+        };
+        let records = snapshot.scan(&scan).await?.records;
+        // One slot alone is the first, which only founds.
+        let Some((key, value)) = records.get(1).or(records.first()) else { return Ok(Revision::FIRST) };
+        Ok(self.space.decode_log(key, value)?.revision)
     }
 
     fn events_in_memory(&self, from: Revision, range: &KeyRange) -> Option<EventsPage> {

@@ -47,7 +47,7 @@ pub use open::{Candidate, OpenFailure, Presence, Settings, Store, World};
 pub use outcome::{BranchOutcome, OpOutcome, RangeOutcome, TxnOutcome};
 pub use partition::Partition;
 pub use reader::{Chunk, ChunkLimits, View};
-pub use replica::{Applied, Replica, event_of};
+pub use replica::{Applied, Replica, Through, event_of};
 pub use role::{Authority, Confirmed};
 pub use sequencer::Detached;
 pub use state::Follower;

@@ -16,10 +16,10 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::error::ReadFailure;
-use crate::leadership::{LeaderLease, Leadership};
+use crate::leadership::{LeaderLease, Leadership, NotConfirmed};
 use crate::partition::Partition;
 use crate::replica::Replica;
-use crate::role::{Authority, Role};
+use crate::role::{Authority, Confirmed, Role};
 use crate::system::System;
 pub use candidate::Candidate;
 
@@ -170,6 +170,25 @@ impl Store {
     /// How this process learns what is the newest while it does not lead.
     pub fn ask_through(&self, authority: Arc<dyn Authority>) {
         self.role.ask_through(authority);
+    }
+
+    /// Completes when what was loaded may be shown: the leader has published it too, or this process leads. Until then
+    /// nothing here may be served.
+    pub async fn ready(&self) -> Result<(), NotConfirmed> {
+        let loaded = self.partition.revision();
+        let mut leading = self.leading();
+        tokio::select! {
+            biased;
+            _ = leading.wait_for(|leads| *leads) => Ok(()),
+            published = self.published_beyond(loaded) => published,
+        }
+    }
+
+    async fn published_beyond(&self, loaded: Revision) -> Result<(), NotConfirmed> {
+        match self.role.ask().await? {
+            Confirmed { revision, .. } if revision >= loaded => Ok(()),
+            _ => Err(NotConfirmed::Behind),
+        }
     }
 
     /// What feeds this process while it does not lead.

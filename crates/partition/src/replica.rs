@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use base::{PlantedBug, is_planted};
 use layout::object::meta_of;
 use model::{ChangeKind, Event, EventBatch, Key, LeaseId, Revision};
 use parking_lot::Mutex;
@@ -19,6 +20,21 @@ pub enum Applied {
     Known,
     /// Something before it is missing: [`Replica::catch_up`] finds that in the log.
     Gap,
+}
+
+/// How far a replica may follow the log.
+///
+/// What is in the log is durable, but the owner may not know yet, and answer a read without it: who has seen it here would
+/// see it vanish there. So as long as there may be an owner that answers, only what it has published is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// What the owner said that it has published.
+    Published(Revision),
+    /// All but the newest slot: an owner publishes what is in a slot before it writes the next one, and what was there
+    /// when another one took over is the first thing that this one knows.
+    AllButNewest,
+    /// Everything: there is no owner that answers.
+    End,
 }
 
 /// What feeds a partition's state while another process owns it. Cheap to clone.
@@ -63,12 +79,21 @@ impl Replica {
         Applied::Done
     }
 
-    /// Follows the log in the engine to its end. [`ReadFailure::Compacted`] when what is missing was given up: then
-    /// the state has to be loaded anew.
-    pub async fn catch_up(&self) -> Result<Revision, ReadFailure> {
+    /// Follows the log in the engine as far as `through` says. [`ReadFailure::Compacted`] when what is missing was given
+    /// up: then the state has to be loaded anew.
+    pub async fn catch_up(&self, through: Through) -> Result<Revision, ReadFailure> {
+        let through = match through {
+            _ if is_planted(PlantedBug::UnpublishedShown) => Revision::MAX,
+            Through::Published(revision) => revision,
+            Through::AllButNewest => self.shared.revision_before_newest().await?,
+            Through::End => Revision::MAX,
+        };
         loop {
             let after = self.position();
-            let page = self.shared.events_of_log(after.next()).await?;
+            if after >= through {
+                return Ok(after);
+            }
+            let page = self.shared.events_of_log(after.next()..=through).await?;
             if page.through <= after {
                 return Ok(after);
             }

@@ -54,12 +54,33 @@ impl Client {
         }
     }
 
-    async fn call<T, F>(&self, work: impl FnOnce(Process) -> F) -> Result<Answered<T>, Broken>
+    /// Asks any process.
+    async fn ask<T, F>(&self, work: impl FnOnce(Process) -> F) -> Result<Answered<T>, Broken>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let process = self.host.any().await;
+        self.call(self.host.any().await, work).await
+    }
+
+    /// Has a process change something that leads, or did so until now.
+    async fn change<T, F>(&self, work: impl FnOnce(Process) -> F) -> Result<Answered<T>, Broken>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.call(self.host.any_leader().await, work).await
+    }
+
+    async fn call<T, F>(
+        &self,
+        process: Process,
+        work: impl FnOnce(Process) -> F,
+    ) -> Result<Answered<T>, Broken>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
         let begun = base::Clock::now(&self.world);
         let floor = self.oracle.known().told;
         let answer = self.host.call_on(process, work).await?;

@@ -71,7 +71,7 @@ impl Disk {
         *self.weather.lock()
     }
 
-    async fn hop(&self) {
+    pub(crate) async fn hop(&self) {
         self.world.linger(self.weather().hop_max).await;
     }
 

@@ -16,6 +16,7 @@ mod clients;
 mod engine;
 mod evaluate;
 mod history;
+mod link;
 mod oracle;
 mod plan;
 mod process;

@@ -7,18 +7,24 @@ use std::time::Duration;
 
 use base::{Shutdown, Supervisor, TaskKind};
 use layout::KeySpace;
+use layout::log::Incarnation;
 use parking_lot::Mutex;
-use partition::{Settings, Store};
+use partition::{Presence, Settings, Store};
 use prometheus_client::registry::Registry;
 use server::{Leases, Metrics, PartitionHistory, hub_of};
 use tokio::sync::watch;
+use tonic::Status;
 
 use crate::engine::{Disk, SimEngine};
+use crate::link::{Question, follow};
 use crate::plan::Plan;
 use crate::world::{Group, ProcessSpawn, World};
 
 /// How long the service manager waits before it starts a process that has ended.
 const RESTART_AFTER_MAX: Duration = Duration::from_millis(300);
+
+/// How long a process that may not show yet what it has loaded waits before it asks again.
+const LOOK_AGAIN_AFTER_MAX: Duration = Duration::from_millis(200);
 
 /// How long a process may take to stop before it is killed.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
@@ -28,11 +34,19 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Process {
     pub(crate) group: Group,
     pub(crate) store: Store,
-    pub(crate) leases: Leases,
+    /// Only in one that leads.
+    pub(crate) leases: Option<Leases>,
     pub(crate) hub: Arc<::watch::Hub>,
     pub(crate) history: Arc<PartitionHistory>,
     /// Ends the process in order.
     pub(crate) shutdown: Shutdown,
+}
+
+impl Process {
+    /// The leases; in a process that does not lead there are none to be asked about.
+    pub(crate) fn leases(&self) -> Result<&Leases, Status> {
+        self.leases.as_ref().ok_or_else(|| Status::unavailable("it does not lead"))
+    }
 }
 
 /// The machines, each of which runs a process at a time and starts another one when it ends.
@@ -45,9 +59,9 @@ struct HostShared {
     world: World,
     disk: Arc<Disk>,
     settings: Settings,
-    /// The process that clients are sent to: the one that was ready last.
+    /// The process that clients are sent to: the one that led last.
     current: watch::Sender<Option<Process>>,
-    /// Every process that was ready and has not ended: also those that others have taken over from.
+    /// Every process that has loaded the store and has not ended: also those that others have taken over from.
     serving: Mutex<Vec<Process>>,
     /// The process that each machine runs now; none while it waits to start the next one.
     machines: Mutex<Vec<Option<Group>>>,
@@ -124,19 +138,37 @@ impl Host {
             random: Arc::new(world.clone()),
             supervisor: supervisor.clone(),
         };
-        let store = match Store::open(inside, settings.clone()).await {
-            Ok(store) => store,
+        let presence = Presence { name: group.0.to_string(), ..Presence::default() };
+        let (store, candidate) = match Store::join(inside, settings.clone(), presence).await {
+            Ok(joined) => joined,
             Err(failure) => return failure.to_string(),
         };
         let shutdown = supervisor.shutdown().clone();
-        let (leases, driver) = Leases::start(&store, Arc::new(world.clone()), metrics(), shutdown.clone());
-        supervisor.spawn("leases", TaskKind::Essential, driver);
-        let hub = hub_of(&store.partition);
-        let history = Arc::new(PartitionHistory::new(store.partition.clone()));
-        world.tell(|| format!("process {} is ready at {}", group.0, store.partition.revision()));
-        let process = Process { group, store, leases, hub, history, shutdown: shutdown.clone() };
-        self.shared.serving.lock().push(process.clone());
-        self.shared.current.send_replace(Some(process));
+        let mut leading = store.leading();
+        if settings.leader_lease.is_some() {
+            let question = Question { host: self.clone(), leader: store.leader() };
+            store.ask_through(Arc::new(question));
+            supervisor.spawn("follow", TaskKind::Essential, follow(self.clone(), store.clone()));
+        }
+        let stop = shutdown.clone();
+        let lead = async move { stop.or(candidate.lead()).await.unwrap_or(Ok(())) };
+        supervisor.spawn("candidate", TaskKind::Essential, lead);
+        let serves = async {
+            if settings.leader_lease.is_some() {
+                // What was loaded may be shown.
+                while store.ready().await.is_err() {
+                    world.linger(LOOK_AGAIN_AFTER_MAX).await;
+                }
+                self.serve(group, &store, &shutdown);
+            }
+            let _ = leading.wait_for(|leads| *leads).await;
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.begun() => {}
+            () = serves => self.serve_as_leader(group, &store, &supervisor),
+        }
+        drop(store);
         shutdown.begun().await;
         if let Some(failure) = supervisor.failure() {
             return failure.to_string();
@@ -147,6 +179,33 @@ impl Host {
             biased;
             () = supervisor.all_ended() => "it was stopped".to_owned(),
             () = world.sleep(STOP_TIME_MAX) => "it was stopped, and not all of it ended".to_owned(),
+        }
+    }
+
+    /// Sends clients there that only read.
+    fn serve(&self, group: Group, store: &Store, shutdown: &Shutdown) {
+        let world = &self.shared.world;
+        world.tell(|| format!("process {} serves at {}", group.0, store.partition.revision()));
+        let hub = hub_of(&store.partition);
+        let history = Arc::new(PartitionHistory::new(store.partition.clone()));
+        let (store, shutdown) = (store.clone(), shutdown.clone());
+        self.shared.serving.lock().push(Process { group, store, leases: None, hub, history, shutdown });
+    }
+
+    /// Sends everybody there.
+    fn serve_as_leader(&self, group: Group, store: &Store, supervisor: &Supervisor) {
+        let world = &self.shared.world;
+        let clock = Arc::new(world.clone());
+        let (leases, driver) = Leases::start(store, clock, metrics(), supervisor.shutdown().clone());
+        supervisor.spawn("leases", TaskKind::Essential, driver);
+        world.tell(|| format!("process {} leads at {}", group.0, store.partition.revision()));
+        if self.serving(store.incarnation).is_none() {
+            self.serve(group, store, supervisor.shutdown());
+        }
+        let mut serving = self.shared.serving.lock();
+        if let Some(process) = serving.iter_mut().find(|process| process.group == group) {
+            process.leases = Some(leases);
+            self.shared.current.send_replace(Some(process.clone()));
         }
     }
 
@@ -230,16 +289,41 @@ impl Host {
         *self.shared.starts.lock()
     }
 
-    /// The process that a client happens to be connected to: mostly the one that was ready last, but maybe one that does
-    /// not know yet that it was overtaken.
+    /// The process that a client happens to be connected to which reads: any.
     pub(crate) async fn any(&self) -> Process {
+        self.one_of(|_| true).await
+    }
+
+    /// The process that the changes of a client are sent to: mostly the one that led last, but maybe one that does not
+    /// know yet that it was overtaken.
+    pub(crate) async fn any_leader(&self) -> Process {
+        self.one_of(|process| process.leases.is_some()).await
+    }
+
+    async fn one_of(&self, wanted: fn(&Process) -> bool) -> Process {
         if self.shared.world.chance(500) {
-            let serving = self.shared.serving.lock();
+            let serving: Vec<Process> =
+                self.shared.serving.lock().iter().filter(|process| wanted(process)).cloned().collect();
             if !serving.is_empty() {
                 return self.shared.world.pick(&serving).clone();
             }
         }
         self.process().await
+    }
+
+    /// The process of this incarnation, if it has not ended.
+    pub(crate) fn serving(&self, incarnation: Incarnation) -> Option<Process> {
+        let serving = self.shared.serving.lock();
+        serving.iter().find(|process| process.store.incarnation == incarnation).cloned()
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.shared.world
+    }
+
+    /// The time that a message takes.
+    pub(crate) async fn hop(&self) {
+        self.shared.disk.hop().await;
     }
 
     /// Calls the process that was ready last.

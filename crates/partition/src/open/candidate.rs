@@ -17,7 +17,7 @@ use crate::history::History;
 use crate::log_writer::{LogWriter, Pen};
 use crate::partition::Partition;
 use crate::reclaim::{Done, Reclaimer};
-use crate::replica::Replica;
+use crate::replica::{Replica, Through};
 use crate::sequencer::{Command, QUEUE_TXNS_MAX, Sequencer};
 use crate::state::{Parts, Shared, State};
 use crate::system::{self, QUEUE_CHANGES_MAX, System, SystemSequencer, SystemState};
@@ -172,7 +172,7 @@ impl Candidate {
         // later, when nobody knows any more what became of it.
         opening.settle_the_rest().await?;
         let inherited = opening.inherit(system, &user).await?;
-        let revision = self.replica.catch_up().await?;
+        let revision = self.replica.catch_up(Through::End).await?;
         if revision != user.record.revision {
             return Err(OpenFailure::Contended(USER.0));
         }

@@ -17,7 +17,7 @@ use crate::error::ReadFailure;
 use crate::events::newest_slot;
 use crate::leadership::LeaderLease;
 use crate::log_writer::{AppendError, LogWriter};
-use crate::replica::Replica;
+use crate::replica::{Replica, Through};
 use crate::system;
 
 /// A process that loses the race for a slot while it opens a store looks again this often; each time somebody else
@@ -43,7 +43,7 @@ impl Opening {
                     let newest = self.await_silence(lease, not_before).await?;
                     // Only now: it breaks off what a living owner has under way.
                     self.settle().await?;
-                    replica.catch_up().await?;
+                    replica.catch_up(Through::End).await?;
                     newest
                 }
                 None if tries == TAKEOVERS_MAX => return Err(OpenFailure::Contended(PartitionId::SYSTEM.0)),

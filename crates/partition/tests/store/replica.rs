@@ -9,7 +9,7 @@ use model::{EventBatch, KeyRange, ReadRevision, Revision};
 use parking_lot::Mutex;
 use partition::{
     Applied, Authority, Confirmed, Follower, NotConfirmed, Partition, ReadFailure, Replica, Settings,
-    SystemFailure, TxnFailure,
+    SystemFailure, Through, TxnFailure,
 };
 use proptest::prelude::*;
 
@@ -86,16 +86,19 @@ fn any_step() -> impl Strategy<Value = Step> {
 /// Gives a batch to a replica, and has it look for what is missing before.
 async fn give(replica: &Replica, batch: Arc<EventBatch>) {
     if replica.apply(batch.clone()) == Applied::Gap {
-        replica.catch_up().await.unwrap();
-        assert_eq!(replica.apply(batch), Applied::Known, "the log has every batch that was sent");
+        replica.catch_up(Through::Published(batch.after)).await.unwrap();
+        assert_eq!(replica.apply(batch), Applied::Done, "the log has every batch that was lost");
     }
 }
 
+/// Everything arrives, or is read from the log where it was lost.
 async fn arrive(replica: &Replica, wire: &Wire) {
     while let Some(batch) = wire.next() {
         give(replica, batch).await;
     }
-    replica.catch_up().await.unwrap();
+    // The newest may have been lost: it is in the newest slot.
+    replica.catch_up(Through::AllButNewest).await.unwrap();
+    replica.catch_up(Through::End).await.unwrap();
 }
 
 async fn run(settings: Settings, steps: Vec<Step>) {
@@ -250,10 +253,45 @@ async fn who_has_missed_what_was_compacted_must_load_anew_and_does_not_lead() {
     owner.put("a", "2").await;
     let newest = owner.put("a", "3").await;
     owner.compact(newest.get()).await;
-    let missed = follower.store.replica().catch_up().await;
+    let missed = follower.store.replica().catch_up(Through::End).await;
     assert_eq!(missed, Err(ReadFailure::Compacted(newest)));
     assert_eq!(candidate.lead().await, Err(partition::OpenFailure::FellBehind(newest)));
     let (fresh, candidate) = owner.follower(3).await;
     candidate.lead().await.unwrap();
     assert_eq!(fresh.put("a", "4").await, newest.next());
+}
+
+#[tokio::test]
+async fn what_the_owner_has_not_published_is_not_shown_from_the_log() {
+    let owner = Machine::start(retentive()).await;
+    let (follower, _candidate) = owner.follower(2).await;
+    let replica = follower.store.replica();
+    let published = owner.put("a", "1").await;
+    let newest = owner.put("a", "2").await;
+    assert_eq!(
+        replica.catch_up(Through::AllButNewest).await,
+        Ok(published),
+        "whether it heard of the newest is open"
+    );
+    assert_eq!(replica.catch_up(Through::Published(published)).await, Ok(published));
+    assert_eq!(replica.catch_up(Through::Published(newest)).await, Ok(newest));
+}
+
+#[tokio::test]
+async fn what_was_loaded_is_shown_once_the_leader_has_published_it() {
+    let owner = Machine::start(retentive()).await;
+    owner.put("a", "1").await;
+    let (follower, _candidate) = owner.follower(2).await;
+    assert!(follower.store.ready().await.is_err(), "nobody says that it is published");
+    struct Says(i64);
+    #[async_trait]
+    impl Authority for Says {
+        async fn confirm(&self) -> Result<Confirmed, NotConfirmed> {
+            Ok(Confirmed { revision: Revision::new(self.0), compacted: None })
+        }
+    }
+    follower.store.ask_through(Arc::new(Says(1)));
+    assert_eq!(follower.store.ready().await, Err(NotConfirmed::Behind));
+    follower.store.ask_through(Arc::new(Says(2)));
+    assert_eq!(follower.store.ready().await, Ok(()));
 }

@@ -27,7 +27,8 @@ impl Client {
     async fn grant(&self, number: u64) {
         let lease = LeaseId((self.number * 1_000 + number + 1).cast_signed());
         let Some(ttl) = LeaseTtl::clamped(*self.world.pick(&TTLS_SECS), 1) else { return };
-        let granted = self.call(|process| async move { process.store.system.grant(lease, ttl).await }).await;
+        let granted =
+            self.change(|process| async move { process.store.system.grant(lease, ttl).await }).await;
         let Ok(Answered { answer, begun, .. }) = granted else { return };
         match answer {
             Ok(()) => {
@@ -50,7 +51,8 @@ impl Client {
 
     async fn renew(&self, lease: LeaseId) {
         let live_before = self.oracle.known().leases.get(&lease) == Some(&false);
-        let renewed = self.call(|process| async move { process.leases.renew(lease, PATIENCE).await }).await;
+        let renewed =
+            self.change(|process| async move { process.leases()?.renew(lease, PATIENCE).await }).await;
         let Ok(Answered { answer, begun, .. }) = renewed else { return };
         match answer {
             Ok(Some(ttl)) => self.promise(lease, begun, ttl),
@@ -64,7 +66,7 @@ impl Client {
 
     async fn end_lease(&self, lease: LeaseId) {
         self.oracle.known().unwanted.insert(lease);
-        let ended = self.call(|process| async move { process.leases.revoke(lease).await }).await;
+        let ended = self.change(|process| async move { process.leases()?.revoke(lease).await }).await;
         let Ok(Answered { answer, .. }) = ended else { return };
         let gone = match &answer {
             Ok(()) => true,

@@ -19,7 +19,7 @@ impl Client {
     pub(super) async fn read(&self) {
         let (at, op, pages) = self.question();
         let asked = op.clone();
-        let read = self.call(|process| async move {
+        let read = self.ask(|process| async move {
             let view = process.store.partition.view(at).await?;
             let mut brought = Brought { revision: view.revision().get(), range: None, pages: Vec::new() };
             let Some(keys_max) = pages else {
@@ -114,7 +114,7 @@ impl Client {
         let (compacted, newest) = self.oracle.known().bounds();
         let wanted = compacted + self.world.below((newest + 2 - compacted).max(1).unsigned_abs()) as i64;
         let revision = Revision::new(wanted);
-        let done = self.call(|process| async move { process.store.system.compact(revision).await }).await;
+        let done = self.change(|process| async move { process.store.system.compact(revision).await }).await;
         let Ok(Answered { answer, floor, .. }) = done else { return };
         let compacted = self.oracle.known().compacted();
         let holds = match &answer {
