@@ -8,6 +8,7 @@
 //!   then goes out as the bytes that are stored, without being decoded and encoded again.
 //! - [`service`] holds the server traits, which answer with the spliced responses and otherwise use the messages of
 //!   [`etcdserverpb`].
+//! - [`peer`] and [`peer_service`] are what the members of a fleet say to one another; clients are told nothing of it.
 //!
 //! Two things always hold: a spliced response has the same bytes on the wire as its plain twin (a property test
 //! compares them), and names, numbers and types are those of etcd 3.7 (`tests/proto` compares the descriptors with
@@ -43,6 +44,20 @@ pub mod service {
     include!(concat!(env!("OUT_DIR"), "/services/etcdserverpb.rs"));
 }
 
-/// The descriptors of all the files of `proto/`, encoded as a `google.protobuf.FileDescriptorSet` without comments:
+#[allow(missing_docs, clippy::all, reason = "generated")]
+pub mod peer {
+    //! What the members of a fleet say to one another: messages and client.
+
+    include!(concat!(env!("OUT_DIR"), "/orlop.peer.v1.rs"));
+}
+
+#[allow(missing_docs, clippy::all, reason = "generated")]
+pub mod peer_service {
+    //! The trait and the server for it, with batches that are encoded already.
+
+    include!(concat!(env!("OUT_DIR"), "/peer/orlop.peer.v1.rs"));
+}
+
+/// The descriptors of all of etcd's files in `proto/`, encoded as a `google.protobuf.FileDescriptorSet` without comments:
 /// what gRPC reflection answers from.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));

@@ -144,5 +144,16 @@ pub struct Event {
     pub prev_kv: Option<Bytes>,
 }
 
+/// An `orlop.peer.v1.FollowResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FollowResponse {
+    /// What was published next, an encoded `orlop.peer.v1.Batch`: encoded once for all that follow.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub batch: Option<Bytes>,
+    /// History was given up below this revision.
+    #[prost(int64, optional, tag = "2")]
+    pub compacted: Option<i64>,
+}
+
 #[cfg(test)]
 mod tests;

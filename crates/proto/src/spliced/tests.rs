@@ -17,6 +17,17 @@ trait Splice: Message + Default + PartialEq + std::fmt::Debug {
     fn splice(&self) -> Self::Spliced;
 }
 
+impl Splice for crate::peer::FollowResponse {
+    type Spliced = FollowResponse;
+
+    fn splice(&self) -> FollowResponse {
+        FollowResponse {
+            batch: self.batch.as_ref().map(|batch| batch.encode_to_vec().into()),
+            compacted: self.compacted,
+        }
+    }
+}
+
 fn encoded<M: Message>(messages: &[M]) -> Vec<Bytes> {
     messages.iter().map(|message| message.encode_to_vec().into()).collect()
 }
@@ -231,6 +242,16 @@ proptest! {
     fn an_event_has_the_bytes_of_its_plain_twin(it in event()) {
         check(&it);
     }
+}
+
+#[test]
+fn a_followed_batch_has_the_bytes_of_its_plain_twin() {
+    use crate::peer;
+    let event = peer::Event { previous: 3, deletes: true, key_value: Bytes::from_static(b"kv") };
+    let batch = peer::Batch { after: 6, revision: 7, events: vec![event] };
+    check(&peer::FollowResponse { batch: Some(batch), compacted: None });
+    check(&peer::FollowResponse { batch: Some(peer::Batch::default()), compacted: Some(0) });
+    check(&peer::FollowResponse { batch: None, compacted: Some(5) });
 }
 
 #[test]
