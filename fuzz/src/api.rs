@@ -120,6 +120,7 @@ async fn serve(supervisor: &Supervisor) -> Server {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     Server::new(Parts {
+        fleet: None,
         store,
         engine,
         clock,

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use node::config::{Command, Config, EngineKind, LogFormat, read};
+use node::config::{Command, Config, EngineKind, ListenUrl, LogFormat, read};
 
 use server::tls::TlsVersion;
 
@@ -34,7 +34,8 @@ pub fn check(input: &[u8]) {
 
 /// What `docs/configuration.md` promises of every configuration.
 fn check_bounds(config: &Config) {
-    assert!(!config.listen_client_urls.is_empty() && !config.name.trim().is_empty());
+    assert!(!config.listen_client_urls.is_empty() && !config.listen_peer_urls.is_empty());
+    assert!(config.name.is_empty() || !config.name.trim().is_empty());
     assert!(config.watch_progress_notify_interval.as_millis() >= 100);
     assert!((1..=64 << 20).contains(&config.max_request_bytes));
     assert!((1..=65_536).contains(&config.max_txn_ops));
@@ -46,6 +47,10 @@ fn check_bounds(config: &Config) {
     let tls = &config.client_tls;
     assert_eq!(tls.settings().is_some(), tls.cert_file.is_some());
     assert!(tls.trusted_ca_file.is_some() || !tls.client_cert_auth && tls.crl_file.is_none());
+    if config.engine == EngineKind::Tikv {
+        let unspecified = config.listen_peer_urls.iter().any(|url| url.is_unspecified());
+        assert!(!unspecified || !config.advertise_peer_urls.is_empty());
+    }
     for url in &config.listen_client_urls {
         assert!(!url.is_tls || tls.settings().is_some());
         assert!(!url.is_unspecified() || !config.advertise_client_urls.is_empty());
@@ -54,8 +59,7 @@ fn check_bounds(config: &Config) {
 
 /// The flags that say what a configuration holds.
 fn written(config: &Config) -> Vec<OsString> {
-    let urls: Vec<String> = config.listen_client_urls.iter().map(ToString::to_string).collect();
-    let metrics_urls: Vec<String> = config.listen_metrics_urls.iter().map(ToString::to_string).collect();
+    let urls = |urls: &[ListenUrl]| urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let format = match config.log.format {
         LogFormat::Human => "human",
         LogFormat::Json => "json",
@@ -69,8 +73,10 @@ fn written(config: &Config) -> Vec<OsString> {
     [
         ("name", config.name.clone()),
         ("data-dir", config.data_dir.to_string_lossy().into_owned()),
-        ("listen-client-urls", urls.join(",")),
+        ("listen-client-urls", urls(&config.listen_client_urls)),
         ("advertise-client-urls", config.advertise_client_urls.join(",")),
+        ("listen-peer-urls", urls(&config.listen_peer_urls)),
+        ("advertise-peer-urls", config.advertise_peer_urls.join(",")),
         ("watch-progress-notify-interval", format!("{}ns", config.watch_progress_notify_interval.as_nanos())),
         ("max-request-bytes", config.max_request_bytes.to_string()),
         ("max-txn-ops", config.max_txn_ops.to_string()),
@@ -78,7 +84,7 @@ fn written(config: &Config) -> Vec<OsString> {
         ("log-level", config.log.level.to_string()),
         ("engine", config.engine.name().to_owned()),
         ("pd-endpoints", tikv.pd_endpoints.join(",")),
-        ("listen-metrics-urls", metrics_urls.join(",")),
+        ("listen-metrics-urls", urls(&config.listen_metrics_urls)),
         ("cert-file", file(&tls.cert_file)),
         ("key-file", file(&tls.key_file)),
         ("trusted-ca-file", file(&tls.trusted_ca_file)),

@@ -2,6 +2,7 @@
 
 mod url;
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,7 +196,7 @@ fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl<B> LinkDriver<B>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body<Data = Bytes> + Default + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     /// Stays connected with the newest of `peers`, until `shutdown`. `None` is nobody, or this process itself.
@@ -230,13 +231,13 @@ where
     /// Connects, and waits until the connection has ended, or for a pause. Returns whether there was a connection.
     async fn connect_and_wait(&mut self, peer: &Peer, pause: Duration) -> bool {
         let clock = self.settings.clock.clone();
-        let connecting = connect(peer, self.settings.keepalive);
+        let connecting = self.connect(peer);
         let connected = tokio::select! {
             biased;
             connected = connecting => connected,
             () = clock.sleep_until(clock.now() + CONNECT_TIME_MAX) => Err("it does not answer".to_owned()),
         };
-        let (origin, sender, connection) = match connected {
+        let (origin, sender, mut end) = match connected {
             Ok(connected) => connected,
             Err(reason) => {
                 let trouble = format!("the leader {} at {} cannot be reached: {reason}", peer.name, peer.url);
@@ -248,20 +249,29 @@ where
         };
         self.connections += 1;
         info!(leader = peer.name, url = peer.url, term = peer.term, "connected to the leader");
-        let (ended, mut end) = watch::channel(());
-        self.settings.supervisor.spawn("peer connection", TaskKind::Request, async move {
-            let reason = connection.await;
-            drop(ended);
-            Ok::<(), String>(reason)
-        });
         let peer = Arc::new(peer.clone());
         let connection = Connection { id: self.connections, peer: peer.clone(), origin, sender };
         self.state.send_replace(State { connection: Some(connection), trouble: String::new() });
-        // The sender goes with the task, and never says anything.
-        let _ = end.changed().await;
+        end.come().await;
         warn!(leader = peer.name, url = peer.url, "the connection to the leader has ended");
         self.lost(&format!("the connection to the leader {} at {} has ended", peer.name, peer.url));
         true
+    }
+
+    /// A connection to a peer that serves: a socket that nobody serves any more takes requests, too, and nobody could say
+    /// later that they were not looked at. So the peer has to answer something first.
+    async fn connect(&self, peer: &Peer) -> Result<(PeerUrl, SendRequest<B>, End), String> {
+        let (origin, mut sender, driven) = shake_hands(peer, self.settings.keepalive).await?;
+        let (ended, end) = watch::channel(());
+        self.settings.supervisor.spawn("peer connection", TaskKind::Request, async move {
+            driven.await;
+            drop(ended);
+            Ok::<(), Infallible>(())
+        });
+        let question =
+            Request::get(origin.to_string()).body(B::default()).map_err(|error| error.to_string())?;
+        sender.send_request(question).await.map_err(|error| reasons(&error))?;
+        Ok((origin, sender, End(end)))
     }
 
     fn lost(&self, trouble: &str) {
@@ -273,9 +283,19 @@ where
     }
 }
 
+/// The end of a connection.
+struct End(watch::Receiver<()>);
+
+impl End {
+    async fn come(&mut self) {
+        // The sender goes with the connection's task, and never says anything.
+        let _ = self.0.changed().await;
+    }
+}
+
 type Driven = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-async fn connect<B>(peer: &Peer, keepalive: Duration) -> Result<(PeerUrl, SendRequest<B>, Driven), String>
+async fn shake_hands<B>(peer: &Peer, keepalive: Duration) -> Result<(PeerUrl, SendRequest<B>, Driven), String>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,

@@ -1,19 +1,25 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::{Clock, Random, Shutdown, Supervisor, SystemClock, SystemRandom, TaskKind};
 use engine::Engine;
-use partition::{LeaderLease, OpenFailure, Settings, Store};
+use partition::{Candidate, LeaderLease, OpenFailure, Presence, Settings, Store};
 use prometheus_client::registry::Registry;
 use server::tls::{TlsAcceptor, TlsError};
-use server::{Metrics, Server, Serves, while_waiting};
+use server::{Fleet, Metrics, Server, Serves, while_waiting};
 use thiserror::Error;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::config::{Config, EngineKind, ListenUrl, TlsConfig};
 use crate::engines::{EngineError, open_engine, tend};
-use crate::listen::{ListenError, Listening, listen};
-use crate::member::member_id;
+use crate::listen::{ListenError, Listening, Sockets, open_to_clients};
+use crate::name::with_name;
 use crate::running::Running;
+
+/// What is said while nobody has confirmed yet what was loaded.
+const WAITS_FOR_LEADER: &str = "no leader has confirmed yet what this server has loaded";
+/// How long to wait before the leader is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What a server takes from the world outside and a test brings itself.
 #[derive(Clone)]
@@ -57,6 +63,8 @@ pub enum StartError {
 pub struct App {
     supervisor: Supervisor,
     engine: Arc<dyn Engine>,
+    store: Store,
+    clock: Arc<dyn Clock>,
     server: Server,
     listeners: Vec<Listening>,
     advertised: Vec<String>,
@@ -65,43 +73,67 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the certificates, binds the addresses, then opens the engine and the store: what is wrong with the first
+    /// Binds the addresses, reads the certificates, then opens the engine and the store: what is wrong with the first
     /// two costs no recovery.
     pub async fn build(config: &Config, world: World) -> Result<App, StartError> {
+        let sockets = Sockets::bind(config).await?;
+        App::build_on(&sockets, config, world, Duration::ZERO).await
+    }
+
+    /// Opens the engine and the store, and serves on `sockets` then. Where others can lead the store this process lets
+    /// them for `stand_after`, even if nobody does.
+    pub(crate) async fn build_on(
+        sockets: &Sockets,
+        config: &Config,
+        world: World,
+        stand_after: Duration,
+    ) -> Result<App, StartError> {
         let supervisor = Supervisor::new(Shutdown::new());
-        let built = App::build_on(config, world, &supervisor).await;
+        let config = &with_name(config, world.random.as_ref());
+        let built = App::build_in(&supervisor, sockets, (config, world), stand_after).await;
         if built.is_err() {
             supervisor.shutdown().begin();
         }
         built
     }
 
-    async fn build_on(config: &Config, world: World, supervisor: &Supervisor) -> Result<App, StartError> {
+    async fn build_in(
+        supervisor: &Supervisor,
+        sockets: &Sockets,
+        (config, world): (&Config, World),
+        stand_after: Duration,
+    ) -> Result<App, StartError> {
         let tls = match config.client_tls.settings() {
             Some(settings) => Some(TlsAcceptor::open(settings, world.clock.clone(), supervisor).await?),
             None => None,
         };
-        let mut listeners = listen(&config.listen_client_urls, tls.as_ref(), Serves::Everything).await?;
-        listeners.extend(listen(&config.listen_metrics_urls, tls.as_ref(), Serves::Observation).await?);
+        let listeners = sockets.listeners(tls.as_ref());
         warn_of_the_clear(config);
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let engine = open_engine(config, &world, &metrics, &listeners).await?;
-        let store = match open_store(config, &world, &engine, supervisor, &listeners).await {
-            Ok(store) => store,
+        let advertised = advertised(&config.advertise_client_urls, urls(&listeners, Serves::Everything));
+        let peer_urls = advertised_to_peers(config, &listeners);
+        let opened = open_store(config, &world, (&engine, supervisor), (&listeners, &peer_urls)).await;
+        let (store, candidate) = match opened {
+            Ok(opened) => opened,
             Err(source) => {
                 engine.close().await;
                 return Err(StartError::Store { place: place(config), source });
             }
         };
-        tend(config, &world, &engine, supervisor);
-        let advertised = match config.advertise_client_urls.as_slice() {
-            [] => urls(&listeners, Serves::Everything).map(|url| url.to_string()).collect(),
-            given => given.to_vec(),
-        };
+        if let Some(candidate) = candidate {
+            let lead = candidate.stand_after(stand_after).lead();
+            let shutdown = supervisor.shutdown().clone();
+            let stands = async move { shutdown.or(lead).await.unwrap_or(Ok(())) };
+            supervisor.spawn("candidate", TaskKind::Essential, stands);
+        }
+        tend(config, &world, &engine, (supervisor, store.leading()));
         let (key_count, revision) = (store.partition.key_count(), store.partition.revision().get());
+        let (served, clock) = (store.clone(), world.clock.clone());
         let parts = server::Parts {
             config: server_config(config, store.cluster_id, advertised.clone()),
+            fleet: fleet(config, peer_urls),
             store,
             engine: engine.clone(),
             clock: world.clock,
@@ -111,7 +143,17 @@ impl App {
             registry: Arc::new(registry),
         };
         let server = Server::new(parts);
-        Ok(App { supervisor: supervisor.clone(), engine, server, listeners, advertised, key_count, revision })
+        Ok(App {
+            supervisor: supervisor.clone(),
+            engine,
+            store: served,
+            clock,
+            server,
+            listeners,
+            advertised,
+            key_count,
+            revision,
+        })
     }
 
     /// Where it listens for clients, each with the port that it really has.
@@ -144,10 +186,32 @@ impl App {
         // The server is held by its tasks alone: the store's tasks end when the last of these has.
         for listening in self.listeners {
             let (server, shutdown) = (self.server.clone(), self.supervisor.shutdown().clone());
-            let serve = async move { server.serve(listening.listener, shutdown).await };
+            let (store, clock) = (self.store.clone(), self.clock.clone());
+            let serve = async move {
+                // The other members have to reach this one before: it may be about to lead.
+                if listening.listener.serves != Serves::Peers {
+                    let shown = until_shown(&store, clock.as_ref());
+                    let listeners = [&listening.listener];
+                    let waiting = while_waiting(&listeners, WAITS_FOR_LEADER, shown);
+                    if shutdown.or(waiting).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                drop((store, clock));
+                server.serve(listening.listener, shutdown).await
+            };
             self.supervisor.spawn("server", TaskKind::Essential, serve);
         }
-        Running { supervisor: self.supervisor, engine: self.engine }
+        let departure = self.server.departure();
+        Running { supervisor: self.supervisor, engine: self.engine, departure }
+    }
+}
+
+/// Waits until what was loaded may be shown: whoever leads has published it, or this process leads.
+async fn until_shown(store: &Store, clock: &dyn Clock) {
+    while let Err(error) = store.ready().await {
+        debug!(%error, "what was loaded may not be shown yet");
+        clock.sleep_until(clock.now() + ASK_AGAIN_AFTER).await;
     }
 }
 
@@ -178,14 +242,28 @@ fn place(config: &Config) -> String {
     }
 }
 
-/// Opens the store; where others can lead it, waits until nobody does, and says so to whoever asks meanwhile.
+/// What others are told to connect to: what was configured, or where this process listens.
+fn advertised(configured: &[String], listens: impl Iterator<Item = ListenUrl>) -> Vec<String> {
+    match configured {
+        [] => listens.map(|url| url.to_string()).collect(),
+        given => given.to_vec(),
+    }
+}
+
+fn advertised_to_peers(config: &Config, listeners: &[Listening]) -> Vec<String> {
+    match config.engine {
+        EngineKind::Tikv => advertised(&config.advertise_peer_urls, urls(listeners, Serves::Peers)),
+        EngineKind::Embedded | EngineKind::Memory => Vec::new(),
+    }
+}
+
+/// Opens the store; where others can lead it, as one who does not lead yet, with what will.
 async fn open_store(
     config: &Config,
     world: &World,
-    engine: &Arc<dyn Engine>,
-    supervisor: &Supervisor,
-    listeners: &[Listening],
-) -> Result<Store, OpenFailure> {
+    (engine, supervisor): (&Arc<dyn Engine>, &Supervisor),
+    (listeners, peer_urls): (&[Listening], &[String]),
+) -> Result<(Store, Option<Candidate>), OpenFailure> {
     let world = partition::World {
         engine: engine.clone(),
         clock: world.clock.clone(),
@@ -198,13 +276,20 @@ async fn open_store(
         leader_lease: leader_lease(config),
         ..Settings::new(config.key_space.clone())
     };
-    let is_shared = settings.leader_lease.is_some();
-    let opening = Store::open(world, settings);
-    if !is_shared {
-        return opening.await;
+    if settings.leader_lease.is_none() {
+        return Ok((Store::open(world, settings).await?, None));
     }
-    let doors: Vec<_> = listeners.iter().map(|listening| &listening.listener).collect();
-    while_waiting(&doors, "another server leads this store", opening).await
+    let peer_url = peer_urls.first().cloned().unwrap_or_default();
+    let joining = Store::join(world, settings, Presence { name: config.name.clone(), peer_url });
+    let doors = open_to_clients(listeners);
+    let (store, candidate) = while_waiting(&doors, "the store is being loaded", joining).await?;
+    Ok((store, Some(candidate)))
+}
+
+/// What a server needs to know that is one of several.
+fn fleet(config: &Config, peer_urls: Vec<String>) -> Option<Fleet> {
+    let LeaderLease { length } = leader_lease(config)?;
+    Some(Fleet { leader_lease: length, peer_urls, version: env!("CARGO_PKG_VERSION").to_owned() })
 }
 
 /// Only the embedded engine's directory, and memory, are one process's own.
@@ -215,7 +300,7 @@ fn leader_lease(config: &Config) -> Option<LeaderLease> {
 fn server_config(config: &Config, cluster_id: u64, advertised: Vec<String>) -> server::Config {
     server::Config {
         name: config.name.clone(),
-        member_id: member_id(cluster_id, &config.name),
+        member_id: fleet::member_id(cluster_id, &config.name),
         advertise_client_urls: advertised,
         max_request_bytes: config.max_request_bytes,
         max_txn_ops: config.max_txn_ops,

@@ -36,7 +36,7 @@ pub use url::ListenUrl;
 pub struct Config {
     /// The file that settings were read from, if there was one.
     pub file: Option<PathBuf>,
-    /// What the member is called.
+    /// What the member is called; empty: a name is chosen when it starts.
     pub name: String,
     /// Where the embedded engine keeps its files.
     pub data_dir: PathBuf,
@@ -56,6 +56,10 @@ pub struct Config {
     pub client_tls: TlsConfig,
     /// What clients are told to connect to. Empty: where the server listens.
     pub advertise_client_urls: Vec<String>,
+    /// Where to listen for the other servers of the store; at least one. Looked at with [`EngineKind::Tikv`] alone.
+    pub listen_peer_urls: Vec<ListenUrl>,
+    /// Where the other servers reach this one. Empty: where it listens for them.
+    pub advertise_peer_urls: Vec<String>,
     /// How often an idle watch hears how far history has come.
     pub watch_progress_notify_interval: Duration,
     /// The largest request that is taken.

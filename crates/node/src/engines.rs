@@ -7,6 +7,7 @@ use engine::{Engine, MemoryEngine};
 use engine_embedded::{EmbeddedEngine, OpenError};
 use server::Metrics;
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::app::World;
 use crate::config::{Config, EngineKind};
@@ -85,14 +86,19 @@ pub(crate) async fn open_engine(
     }
 }
 
-/// Begins what the engine needs done regularly by the process that serves the store.
-pub(crate) fn tend(config: &Config, world: &World, engine: &Arc<dyn Engine>, supervisor: &Supervisor) {
+/// Begins what the engine needs done regularly by the process that leads the store, from when `leading` says so.
+pub(crate) fn tend(
+    config: &Config,
+    world: &World,
+    engine: &Arc<dyn Engine>,
+    (supervisor, leading): (&Supervisor, watch::Receiver<bool>),
+) {
     #[cfg(feature = "tikv")]
     if config.engine == EngineKind::Tikv {
-        tikv::keep_forgetting(config, engine.clone(), world.clock.clone(), supervisor);
+        tikv::keep_forgetting(config, engine.clone(), world.clock.clone(), (supervisor, leading));
     }
     #[cfg(not(feature = "tikv"))]
-    let _ = (config, world, engine, supervisor);
+    let _ = (config, world, engine, supervisor, leading);
 }
 
 async fn open_embedded(settings: engine_embedded::Config) -> Result<Arc<dyn Engine>, EngineError> {

@@ -1,15 +1,20 @@
+mod comeback;
+
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::app::{App, StartError, World};
 use crate::config::Config;
 use crate::console;
+use crate::listen::Sockets;
+use crate::name::with_name;
 use crate::running::Running;
-use crate::signals::Signals;
+use crate::signals::{Signal, Signals};
+use comeback::{Comeback, Return};
 
 /// How long the runtime waits for blocking work that nobody waits for any more.
 const LEFTOVERS_TIME_MAX: Duration = Duration::from_millis(100);
@@ -37,28 +42,58 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T,
 }
 
 /// Serves until a signal or a failure, then drains; a second signal ends that.
+///
+/// A server that is one of several, and can no longer lead or follow, comes back as one that follows, on the same
+/// addresses: nobody has to start it again.
 pub async fn serve(config: &Config) -> Result<(), RunError> {
     let mut signals = Signals::listen()?;
-    let app = tokio::select! {
-        app = App::build(config, World::default()) => app.map_err(Box::new)?,
-        signal = signals.next() => {
-            info!(signal = signal.name(), "asked to stop before it served");
-            return Ok(());
+    let world = World::default();
+    let config = &with_name(config, world.random.as_ref());
+    let sockets = Sockets::bind(config).await.map_err(|error| Box::new(error.into()))?;
+    let mut comeback = Comeback::new(config);
+    loop {
+        let begun = world.clock.now();
+        let building = App::build_on(&sockets, config, world.clone(), comeback.stand_after());
+        let app = tokio::select! {
+            app = building => app.map_err(Box::new)?,
+            signal = signals.next() => return stop_early(signal),
+        };
+        if comeback.is_first() {
+            console::greet(config, &app);
         }
-    };
-    console::greet(config, &app);
-    let running = app.start();
-    tokio::select! {
-        () = running.failed() => {}
-        signal = signals.next() => info!(signal = signal.name(), "asked to stop"),
+        let running = app.start();
+        tokio::select! {
+            () = running.failed() => {}
+            signal = signals.next() => {
+                info!(signal = signal.name(), "asked to stop");
+                // Whoever connects from now on is told at once that nobody is there.
+                drop(sockets);
+                return Ok(drain(running, &mut signals).await?);
+            }
+        }
+        let departure = running.departure();
+        let Err(failure) = drain(running, &mut signals).await else { return Ok(()) };
+        let lasted = world.clock.now() - begun;
+        let Return::After(pause) = comeback.decide(&failure, departure, lasted) else {
+            return Err(failure.into());
+        };
+        warn!(error = %failure, ?pause, "this server comes back as one that does not lead");
+        tokio::select! {
+            () = world.clock.sleep_until(world.clock.now() + pause) => {}
+            signal = signals.next() => return stop_early(signal),
+        }
     }
-    drain(running, signals).await
+}
+
+fn stop_early(signal: Signal) -> Result<(), RunError> {
+    info!(signal = signal.name(), "asked to stop before it served");
+    Ok(())
 }
 
 /// Drains, unless it is asked a second time.
-async fn drain(running: Running, mut signals: Signals) -> Result<(), RunError> {
+async fn drain(running: Running, signals: &mut Signals) -> Result<(), base::Failure> {
     tokio::select! {
-        drained = running.drain() => Ok(drained?),
+        drained = running.drain() => drained,
         // Nothing may hold this up, not even what the end of the process would still wait for.
         signal = signals.next() => std::process::exit(signal.exit_code()),
     }

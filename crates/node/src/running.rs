@@ -1,8 +1,9 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Failure, Supervisor};
 use engine::Engine;
+use server::Departure;
 use tracing::{info, warn};
 
 /// How long a process that was asked to stop may take. Service managers kill after longer; clients wait for less.
@@ -17,12 +18,18 @@ pub struct Running {
     pub(crate) supervisor: Supervisor,
     /// Closed when the tasks that use it have ended.
     pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) departure: Arc<OnceLock<Departure>>,
 }
 
 impl Running {
     /// Completes when the server cannot go on by itself. Cancel-safe.
     pub async fn failed(&self) {
         self.supervisor.shutdown().begun().await;
+    }
+
+    /// Why the server left the other servers of its store by itself, if it did.
+    pub fn departure(&self) -> Option<Departure> {
+        self.departure.get().cloned()
     }
 
     /// Stops: no new requests, those under way are finished, streams end with `Unavailable`, the engine is closed.
@@ -53,7 +60,8 @@ mod tests {
     use engine::{MemoryEngine, ReadError};
 
     fn running() -> Running {
-        Running { supervisor: Supervisor::new(Shutdown::new()), engine: Arc::new(MemoryEngine::new()) }
+        let supervisor = Supervisor::new(Shutdown::new());
+        Running { supervisor, engine: Arc::new(MemoryEngine::new()), departure: Arc::default() }
     }
 
     #[tokio::test]

@@ -153,6 +153,9 @@ pub struct FollowResponse {
     /// History was given up below this revision.
     #[prost(int64, optional, tag = "2")]
     pub compacted: Option<i64>,
+    /// What was published before the stream began.
+    #[prost(int64, optional, tag = "3")]
+    pub published: Option<i64>,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::convert::to_proto::Identity;
 use crate::error::EtcdError;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
+use crate::peer::Peers;
 
 /// What every service works with; shared by all of them and by all connections.
 pub(crate) struct Backend {
@@ -23,7 +24,8 @@ pub(crate) struct Backend {
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
     pub(crate) leases: Leases,
-    pub(crate) identity: Identity,
+    /// The other servers of the store, where there are any.
+    pub(crate) peers: Option<Arc<Peers>>,
     /// Given when the server stops serving, before connections are drained.
     pub(crate) stopping: Shutdown,
 }
@@ -31,7 +33,24 @@ pub(crate) struct Backend {
 impl Backend {
     /// The header of an answer at `revision`.
     pub(crate) fn header(&self, revision: Revision) -> Option<ResponseHeader> {
-        Some(self.identity.header(revision))
+        Some(self.identity().header(revision))
+    }
+
+    /// Who answers.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            cluster_id: self.store.cluster_id,
+            member_id: self.config.member_id,
+            raft_term: self.store.term(),
+        }
+    }
+
+    /// The member id of whoever leads; `None` while nobody is known to, or none is reached.
+    pub(crate) fn leader_id(&self) -> Option<u64> {
+        match &self.peers {
+            Some(peers) => peers.leader_id(),
+            None => Some(self.config.member_id),
+        }
     }
 
     /// The header of an answer at the newest revision.

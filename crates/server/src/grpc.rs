@@ -22,6 +22,11 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::backend::Backend;
+use crate::peer::Peers;
+use crate::peer::forward::{
+    Forwarded, Forwarding, body_bytes_max, forwarded_service, is_endless, is_forwarded,
+};
+use crate::peer::service::PeerService;
 use crate::rpc::auth::AuthService;
 use crate::rpc::cluster::ClusterService;
 use crate::rpc::kv::KvService;
@@ -40,6 +45,7 @@ pub(crate) struct Grpc {
     backend: Arc<Backend>,
     health: HealthReporter,
     services: Services,
+    peer: Option<PeerService>,
 }
 
 #[derive(Clone)]
@@ -70,7 +76,8 @@ impl Grpc {
             health: HealthServer::new(HealthService::from_health_reporter(health.clone())),
             reflection: reflection(),
         };
-        Grpc { backend: backend.clone(), health, services }
+        let peer = backend.peers.clone().map(|peers| PeerService::new(backend.clone(), peers));
+        Grpc { backend: backend.clone(), health, services, peer }
     }
 
     /// Tells whoever watches the health that the server stops.
@@ -91,9 +98,61 @@ impl Grpc {
         let message_bytes_max = config.max_request_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
         let received = metrics.grpc.received_bytes.clone();
         let request = request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, received)));
-        let response = self.services.call(&method.service, request).await;
+        let response = self.carry_out(&method.service, request, message_bytes_max).await;
         let code = response.headers().get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()));
         let stopping = method.is_endless.then(|| stopping.clone());
+        response.map(|body| Body::new(counted.around(body, code, stopping)))
+    }
+
+    /// Has a client's call carried out, here or by whoever leads.
+    async fn carry_out(
+        &self,
+        service: &str,
+        request: Request<Body>,
+        message_bytes_max: usize,
+    ) -> Response<Body> {
+        let request = match &self.backend.peers {
+            Some(peers) if is_forwarded(request.uri().path()) && !peers.standing.leads_here() => {
+                let forwarding = Forwarding {
+                    peers,
+                    clock: self.backend.clock.as_ref(),
+                    request_timeout: self.backend.config.request_timeout,
+                    body_bytes_max: body_bytes_max(message_bytes_max),
+                };
+                match forwarding.forward(request).await {
+                    Forwarded::Answered(response) => return response,
+                    Forwarded::Here(request) => request,
+                }
+            }
+            _ => request,
+        };
+        self.services.call(service, request).await
+    }
+
+    /// Answers a call on the members' own port: of their own protocol, or one that a client made elsewhere and that this
+    /// process has to carry out itself.
+    pub(crate) async fn call_of_peer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send,
+    {
+        let Backend { clock, config, stopping, .. } = self.backend.as_ref();
+        let message_bytes_max = config.max_request_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
+        let uncounted = || prometheus_client::metrics::counter::Counter::default();
+        let request = request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, uncounted())));
+        let is_endless = is_endless(request.uri().path());
+        let response = match (&self.backend.peers, &self.peer) {
+            (Some(peers), Some(peer)) => match entrance(request.uri().path(), peers, request.headers()) {
+                Entrance::Own => peer.call(request).await,
+                Entrance::Forwarded(service) => self.services.call(service, request).await,
+                Entrance::Refused(response) => response,
+            },
+            _ => self.unknown(request.uri().path()).into_http(),
+        };
+        let code = response.headers().get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()));
+        let counted = Counted::elsewhere(clock.clone());
+        // What others forward is finished as calls of clients are; streams end.
+        let stopping = is_endless.then(|| stopping.clone());
         response.map(|body| Body::new(counted.around(body, code, stopping)))
     }
 
@@ -125,6 +184,31 @@ impl Services {
             Ok(response) => response,
             Err(never) => match never {},
         }
+    }
+}
+
+/// What comes in on the members' own port.
+enum Entrance {
+    /// A call of their own protocol.
+    Own,
+    /// A client's call, of this service.
+    Forwarded(&'static str),
+    /// Nothing is done.
+    Refused(Response<Body>),
+}
+
+fn entrance(path: &str, peers: &Peers, headers: &HeaderMap) -> Entrance {
+    if path.starts_with("/orlop.peer.v1.Peer/") {
+        return Entrance::Own;
+    }
+    match forwarded_service(path) {
+        None => {
+            Entrance::Refused(Status::unimplemented("members do not ask this of one another").into_http())
+        }
+        Some(service) => match peers.refusal_of(headers) {
+            Some(refusal) => Entrance::Refused(refusal),
+            None => Entrance::Forwarded(service),
+        },
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) struct PingGuard<S> {
     /// Something of use was sent since the last ping.
     useful: bool,
     strikes: u32,
+    strikes_max: u32,
     /// How much of [`CALM_DOWN`] has been sent.
     said: usize,
 }
@@ -54,8 +55,14 @@ impl<S> PingGuard<S> {
             last_ping: None,
             useful: false,
             strikes: 0,
+            strikes_max: STRIKES_MAX,
             said: 0,
         }
+    }
+
+    /// A connection whose other end may ping as often as it likes.
+    pub(crate) fn off(stream: S, clock: Arc<dyn Clock>) -> PingGuard<S> {
+        PingGuard { strikes_max: u32::MAX, ..PingGuard::new(stream, clock) }
     }
 
     fn received(&mut self, bytes: &[u8]) {
@@ -67,7 +74,7 @@ impl<S> PingGuard<S> {
             if std::mem::take(&mut self.useful) {
                 self.strikes = 0;
             } else if soon {
-                self.strikes += 1;
+                self.strikes = self.strikes.saturating_add(1);
             }
             self.last_ping = Some(now);
         }
@@ -83,7 +90,7 @@ impl<S: AsyncWrite + Unpin> PingGuard<S> {
     /// Ends the connection of a client that has struck out, as soon as no frame is half sent. Ready when there is no
     /// reason to.
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.strikes <= STRIKES_MAX || !self.outbound.is_between_frames() {
+        if self.strikes <= self.strikes_max || !self.outbound.is_between_frames() {
             return Poll::Ready(Ok(()));
         }
         while let Some(rest) = CALM_DOWN.get(self.said..).filter(|rest| !rest.is_empty()) {

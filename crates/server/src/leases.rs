@@ -46,6 +46,7 @@ struct Shared {
     book: Mutex<Book>,
     /// Wakes the driver: something may be due earlier than it knows.
     woken: Notify,
+    loaded: watch::Sender<bool>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
 }
@@ -58,8 +59,8 @@ struct Book {
 }
 
 impl Leases {
-    /// Follows the leases of `store` from now on; those that it has get their full TTL again. The future drives
-    /// expiry, until `shutdown`.
+    /// Follows the leases of `store` from when this process leads it; those that it has then get their full TTL again.
+    /// The future drives expiry, until `shutdown`.
     pub fn start(
         store: &Store,
         clock: Arc<dyn Clock>,
@@ -67,20 +68,36 @@ impl Leases {
         shutdown: Shutdown,
     ) -> (Leases, impl Future<Output = Result<(), Failure>> + use<>) {
         let (requests, requested) = mpsc::channel(REQUESTS_MAX);
-        let shared = Arc::new(Shared { book: Mutex::default(), woken: Notify::new(), clock, metrics });
+        let loaded = watch::Sender::new(false);
+        let shared =
+            Arc::new(Shared { book: Mutex::default(), woken: Notify::new(), loaded, clock, metrics });
         store.system.follow(shared.clone());
-        {
-            // Loaded after following, and changes wait for the lock meanwhile: what is in both is seen twice, which
-            // does no harm, and nothing is missed.
-            let mut book = shared.book.lock();
-            let entries = store.system.leases().into_iter().filter_map(|(lease, record)| {
-                let state = if record.revoking { LeaseState::Revoking } else { LeaseState::Live };
-                Some((lease, ttl_of(record)?, state))
-            });
-            book.table = LeaseTable::load(entries, shared.clock.now());
+        let mut leading = store.leading();
+        if *leading.borrow_and_update() {
+            shared.load(store);
         }
         let driver = Driver::new(shared.clone(), store.clone(), requested);
-        (Leases { shared, system: store.system.clone(), requests }, driver.run(shutdown))
+        let (led, store_led) = (shared.clone(), store.clone());
+        let driven = async move {
+            let leads = async {
+                // The sender goes with the store, whose end is nobody's begin.
+                if leading.wait_for(|leads| *leads).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            if shutdown.or(leads).await.is_err() {
+                return Ok(());
+            }
+            led.load(&store_led);
+            drop((led, store_led));
+            driver.run(shutdown).await
+        };
+        (Leases { shared, system: store.system.clone(), requests }, driven)
+    }
+
+    /// Whether the leases are known here, which they are from when this process leads. It may have been deposed since.
+    pub(crate) fn loaded(&self) -> watch::Receiver<bool> {
+        self.shared.loaded.subscribe()
     }
 
     /// Gives a lease its full TTL again. While it is being revoked this waits until it has vanished, at most
@@ -147,6 +164,26 @@ impl Leases {
     /// Makes sure that what is known here of leases is not another process's past.
     async fn confirm(&self) -> Result<(), Status> {
         self.system.confirm().await.map_err(|error| failure::read(error.into()))
+    }
+}
+
+impl Shared {
+    /// Takes in the leases that there are, once.
+    fn load(&self, store: &Store) {
+        if *self.loaded.borrow() {
+            return;
+        }
+        {
+            // Loaded after following, and changes wait for the lock meanwhile: what is in both is seen twice, which
+            // does no harm, and nothing is missed.
+            let mut book = self.book.lock();
+            let entries = store.system.leases().into_iter().filter_map(|(lease, record)| {
+                let state = if record.revoking { LeaseState::Revoking } else { LeaseState::Live };
+                Some((lease, ttl_of(record)?, state))
+            });
+            book.table = LeaseTable::load(entries, self.clock.now());
+        }
+        self.loaded.send_replace(true);
     }
 }
 

@@ -4,7 +4,8 @@
 //! A connection ([`Server::serve`]), in the clear or by TLS ([`tls`]), carries HTTP/1.1 or HTTP/2; a gRPC call goes through `grpc` (limits, counting, a
 //! span) to its service in `rpc` or `watch`, everything else to `http`. A service turns the request into the types of
 //! `model` (`convert`), asks the partition, and turns the outcome or the failure (`failure`, `error`) into the
-//! answer. `leases` drives the expiry of leases.
+//! answer. `leases` drives the expiry of leases. Where several processes serve a store, `peer` is what they say to one
+//! another: on a port of its own ([`Serves::Peers`]), which clients do not reach.
 //!
 //! This crate must never depend on a particular engine or on how the process is configured and wired.
 //!
@@ -25,6 +26,7 @@ mod http;
 mod keepalive;
 mod leases;
 mod metrics;
+mod peer;
 mod rpc;
 mod serve;
 mod server;
@@ -37,6 +39,7 @@ mod watch;
 pub use config::Config;
 pub use leases::Leases;
 pub use metrics::Metrics;
+pub use peer::{Departure, Fleet};
 pub use serve::{Listener, ServeError, Serves};
 pub use server::{Parts, Server};
 pub use waiting::while_waiting;

@@ -51,10 +51,11 @@ pub enum ServeError {
     Accept(#[source] io::Error),
 }
 
-/// Where clients connect.
+/// Where clients connect, or other servers of the store. Clones share the socket.
+#[derive(Clone)]
 pub struct Listener {
     /// The socket, which listens.
-    pub socket: TcpListener,
+    pub socket: Arc<TcpListener>,
     /// Makes TLS connections of its connections; without it they are in the clear.
     pub tls: Option<TlsAcceptor>,
     /// What is served there.
@@ -69,6 +70,9 @@ pub enum Serves {
     /// `/metrics`, `/health`, `/livez` and `/readyz` by HTTP, and nothing else: it can be open to who must not reach
     /// the keys.
     Observation,
+    /// What the other servers of the store ask, and nothing that clients do. What is asked once the server stops is
+    /// turned away, so that it is asked of the next leader.
+    Peers,
 }
 
 impl Server {
@@ -173,7 +177,11 @@ impl Connection {
             let shared = shared.clone();
             async move { Ok::<_, Infallible>(answer(&shared, request, serves, peer).await) }
         });
-        let stream = PingGuard::new(stream, clock);
+        let stream = match serves {
+            Serves::Everything | Serves::Observation => PingGuard::new(stream, clock),
+            // Servers may ask one another as often as they like.
+            Serves::Peers => PingGuard::off(stream, clock),
+        };
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let mut draining = false;
@@ -209,6 +217,8 @@ async fn answer(
             Serves::Observation => shared.http.observe(&request).await,
             Serves::Everything if is_grpc(&request) => shared.grpc.call(request).await,
             Serves::Everything => shared.http.answer(&request).await,
+            // Whatever comes there is answered as gRPC.
+            Serves::Peers => shared.grpc.call_of_peer(request).await,
         }
     }
     .instrument(span)

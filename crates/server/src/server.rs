@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base::{Clock, Random, Shutdown, Supervisor, TaskKind};
 use engine::Engine;
@@ -7,11 +7,11 @@ use prometheus_client::registry::Registry;
 
 use crate::backend::Backend;
 use crate::config::Config;
-use crate::convert::to_proto::Identity;
 use crate::grpc::Grpc;
 use crate::http::Http;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
+use crate::peer::{Departure, Fleet, Peers};
 
 /// What a server is made of.
 pub struct Parts {
@@ -27,6 +27,8 @@ pub struct Parts {
     pub supervisor: Supervisor,
     /// What it is told.
     pub config: Config,
+    /// Where several servers serve the store: what it needs for that.
+    pub fleet: Option<Fleet>,
     /// What it counts.
     pub metrics: Metrics,
     /// What `/metrics` shows: the registry that `metrics` was registered with, and whatever else is in it.
@@ -47,15 +49,16 @@ pub(crate) struct Shared {
 }
 
 impl Server {
-    /// A server of `parts`. From here on leases expire, also while nobody serves. Must be called within a tokio
-    /// runtime, before anybody else changes leases, once for a store.
+    /// A server of `parts`. From when the store leads leases expire, also while nobody serves. Must be called within a
+    /// tokio runtime, before anybody else changes leases, once for a store.
     pub fn new(parts: Parts) -> Server {
-        let Parts { store, engine, clock, random, supervisor, config, metrics, registry } = parts;
+        let Parts { store, engine, clock, random, supervisor, config, fleet, metrics, registry } = parts;
         let (leases, driver) =
             Leases::start(&store, clock.clone(), metrics.clone(), supervisor.shutdown().clone());
         supervisor.spawn("leases", TaskKind::Essential, driver);
-        let identity =
-            Identity { cluster_id: store.cluster_id, member_id: config.member_id, raft_term: store.term() };
+        let peers = fleet.map(|fleet| {
+            Peers::start(&store, (&config, fleet), leases.loaded(), (clock.clone(), supervisor.clone()))
+        });
         let backend = Arc::new(Backend {
             store,
             engine,
@@ -64,11 +67,16 @@ impl Server {
             config,
             metrics,
             leases,
-            identity,
+            peers,
             stopping: Shutdown::new(),
         });
         let grpc = Grpc::new(&backend);
         let http = Http::new(backend.clone(), registry);
         Server { shared: Arc::new(Shared { backend, supervisor, grpc, http }) }
+    }
+
+    /// Where it is noted, once, why the server left the fleet by itself. It stops then.
+    pub fn departure(&self) -> Arc<OnceLock<Departure>> {
+        self.shared.backend.peers.as_ref().map(|peers| peers.departure.clone()).unwrap_or_default()
     }
 }

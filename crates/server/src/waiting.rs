@@ -145,7 +145,7 @@ mod tests {
     async fn it_ends_with_the_work() {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let listener = Listener { socket, tls: None, serves: Serves::Everything };
+        let listener = Listener { socket: socket.into(), tls: None, serves: Serves::Everything };
         let work = async {
             let stream = TcpStream::connect(address).await.unwrap();
             let (mut sender, connection) =

@@ -1,5 +1,7 @@
 //! A TiKV cluster for a test.
 
+#![allow(dead_code, reason = "each test program uses its part of it")]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 

@@ -89,6 +89,11 @@ impl Program {
 
     /// Waits until it has ended: its code and its log.
     pub fn end(mut self) -> (Option<i32>, String) {
+        self.wait()
+    }
+
+    /// As [`Program::end`], for one that is kept.
+    pub fn wait(&mut self) -> (Option<i32>, String) {
         let log = self.rest_of_log();
         (self.child.wait().unwrap().code(), log)
     }

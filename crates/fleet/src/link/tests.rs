@@ -1,15 +1,15 @@
 use base::SystemClock;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const HEADERS: u8 = 1;
-/// The first stream of a connection.
-const STREAM: u8 = 1;
+/// The second stream of a connection: the first one asked whether anybody is there.
+const STREAM: u8 = 3;
 
 /// A link with a driver that runs, and who tells it whom to connect with.
 fn running() -> (Link<Full<Bytes>>, watch::Sender<Option<Peer>>, Shutdown, Supervisor) {
@@ -45,21 +45,34 @@ fn request(connection: &Connection<Full<Bytes>>) -> Request<Full<Bytes>> {
     Request::post(uri).body(Full::new(Bytes::from_static(b"body"))).unwrap()
 }
 
-/// A peer that takes one connection, answers the headers of the first request with `answer`, and closes.
-async fn answers(listener: &TcpListener, answer: &[u8]) {
-    let (mut stream, _) = listener.accept().await.unwrap();
-    stream.write_all(&SETTINGS).await.unwrap();
-    let mut preface = [0; 24];
-    stream.read_exact(&mut preface).await.unwrap();
+/// Reads frames until the next one with headers.
+async fn read_headers(stream: &mut TcpStream) {
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await.unwrap();
         let length = usize::from(head[1]) << 8 | usize::from(head[2]);
         stream.read_exact(&mut vec![0; length]).await.unwrap();
         if head[3] == HEADERS {
-            break;
+            return;
         }
     }
+}
+
+/// A connection whose first request is answered: with the headers `:status: 200`, and nothing else.
+async fn served(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.write_all(&SETTINGS).await.unwrap();
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.unwrap();
+    read_headers(&mut stream).await;
+    stream.write_all(&[0, 0, 1, HEADERS, 5, 0, 0, 0, 1, 0x88]).await.unwrap();
+    stream
+}
+
+/// A peer that takes one connection, answers the headers of the request with `answer`, and closes.
+async fn answers(listener: &TcpListener, answer: &[u8]) {
+    let mut stream = served(listener).await;
+    read_headers(&mut stream).await;
     stream.write_all(answer).await.unwrap();
     stream.shutdown().await.unwrap();
     // What the client still sends is taken, so that it hears the answer before a reset.
@@ -91,7 +104,7 @@ async fn sent_to_one_that_answers(answer: &[u8]) -> Unsent {
 
 #[tokio::test]
 async fn what_a_peer_has_not_looked_at_is_certainly_not_sent() {
-    for answer in [go_away(0), reset(7)] {
+    for answer in [go_away(STREAM - 2), reset(7)] {
         let unsent = sent_to_one_that_answers(&answer).await;
         assert!(matches!(unsent, Unsent::Certainly(_)), "{answer:?}: {unsent}");
     }
@@ -113,8 +126,10 @@ async fn it_follows_the_leader_and_says_why_there_is_no_connection() {
     assert!(link.connection().is_none() && link.trouble().contains("nobody"), "{}", link.trouble());
 
     peers.send_replace(peer(&first, 1));
+    let _first = served(&first).await;
     assert_eq!(connected(&mut link).await.peer.term, 1);
     peers.send_replace(peer(&second, 2));
+    let _second = served(&second).await;
     while connected(&mut link).await.peer.term != 2 {
         link.changed().await;
     }
@@ -127,6 +142,7 @@ async fn it_follows_the_leader_and_says_why_there_is_no_connection() {
     assert!(link.connection().is_none());
 
     peers.send_replace(peer(&first, 4));
+    let _third = served(&first).await;
     assert_eq!(connected(&mut link).await.peer.term, 4);
     shutdown.begin();
     while link.connection().is_some() {
@@ -137,12 +153,29 @@ async fn it_follows_the_leader_and_says_why_there_is_no_connection() {
 }
 
 #[tokio::test]
+async fn a_socket_that_nobody_serves_is_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut link, peers, _shutdown, _supervisor) = running();
+    peers.send_replace(peer(&listener, 1));
+    // Taken by the kernel, which reads what comes, and then dropped by a process that ends.
+    let (stream, _) = listener.accept().await.unwrap();
+    assert!(link.connection().is_none());
+    drop((stream, listener));
+    while !link.trouble().contains("cannot be reached") {
+        link.changed().await;
+        assert!(link.connection().is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_ends_is_made_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (mut link, peers, _shutdown, _supervisor) = running();
     peers.send_replace(peer(&listener, 1));
+    let served_first = served(&listener).await;
     let first = connected(&mut link).await;
-    drop(listener.accept().await.unwrap());
+    drop(served_first);
+    let _second = served(&listener).await;
     let second = loop {
         let connection = connected(&mut link).await;
         if connection.id != first.id {

@@ -108,6 +108,13 @@ fn check(config: &Config, problems: &mut Problems) {
 
 /// What TiKV needs, and what it cannot do.
 fn check_tikv(config: &Config, problems: &mut Problems) {
+    let unspecified = config.listen_peer_urls.iter().find(|url| url.is_unspecified());
+    if let (Some(url), true) = (unspecified, config.advertise_peer_urls.is_empty()) {
+        problems.add(format_args!(
+            "--listen-peer-urls: {url} is every address of this machine: say with --advertise-peer-urls under which URL \
+             the other servers reach it"
+        ));
+    }
     let TikvConfig { pd_endpoints, ca_file, cert_file, key_file, .. } = &config.tikv;
     if !cfg!(feature = "tikv") {
         problems.add("--engine: \"tikv\": this orlop was built without TiKV (cargo feature `tikv`)");
@@ -156,6 +163,8 @@ fn unset() -> Config {
             cipher_suites: Vec::new(),
         },
         advertise_client_urls: Vec::new(),
+        listen_peer_urls: Vec::new(),
+        advertise_peer_urls: Vec::new(),
         watch_progress_notify_interval: Duration::ZERO,
         max_request_bytes: 0,
         max_txn_ops: 0,

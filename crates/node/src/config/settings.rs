@@ -25,11 +25,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "name",
         value: "NAME",
-        default: "default",
+        default: "",
         family: Family::Etcd,
-        summary: "What this member is called in member lists",
-        detail: "The member's id is derived from it and the store's own id: another name is another id.",
-        set: |config, value| values::text(value).map(|name| config.name = name.to_owned()),
+        summary: "The name in member lists (default: `default`; on TiKV one of its own)",
+        detail: "The member's id is derived from it and the store's own id: another name is another id. Without it a server \
+                 is called `default`; with `--engine tikv` by the machine's name and a random part. Of two servers of a \
+                 store with one name the one that was started first stops.",
+        set: |config, value| values::name(value).map(|name| config.name = name.to_owned()),
     },
     Setting {
         name: "data-dir",
@@ -62,6 +64,28 @@ pub(crate) static SETTINGS: &[Setting] = &[
         detail: "Clients that ask for the members connect to these. Has to be given when the server listens on \
                  `0.0.0.0` or `[::]`, which nobody can connect to.",
         set: |config, value| url::advertise(value).map(|urls| config.advertise_client_urls = urls),
+    },
+    Setting {
+        name: "listen-peer-urls",
+        value: "URLS",
+        default: "http://127.0.0.1:2380",
+        family: Family::Etcd,
+        summary: "Where to listen for the other servers, separated by commas",
+        detail: "Only used with `--engine tikv`, where several servers serve a store. In the form of \
+                 `--listen-client-urls`. Whoever reaches the address can change everything: it is for the other servers \
+                 alone. Each server of a machine needs a port of its own.",
+        set: |config, value| url::listen_peer(value).map(|urls| config.listen_peer_urls = urls),
+    },
+    Setting {
+        name: "advertise-peer-urls",
+        value: "URLS",
+        default: "",
+        family: Family::Etcd,
+        summary: "Where the other servers reach this one (default: where it listens)",
+        detail: "`http://`, a host and a port. The first one is written into the store when this server leads, and the \
+                 others connect to it. Has to be given when it listens on `0.0.0.0` or `[::]`, and where the others are \
+                 on other machines.",
+        set: |config, value| url::advertise_peer(value).map(|urls| config.advertise_peer_urls = urls),
     },
     Setting {
         name: "listen-metrics-urls",
@@ -243,8 +267,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         family: Family::Own,
         summary: "What holds the data: embedded (files in the data directory), tikv, memory",
         detail: "`embedded` keeps it in the data directory and answers a write once it is durable. `tikv` keeps it in a \
-                 TiKV cluster, where several servers can be started for a store: one leads and serves, the others wait to \
-                 take over. `memory` keeps nothing beyond the process: for tests.",
+                 TiKV cluster, where several servers can be started for a store: all serve, and one leads. `memory` keeps nothing beyond the process: for tests.",
         set: |config, value| values::choice(value, &ENGINES).map(|engine| config.engine = engine),
     },
     Setting {
@@ -317,7 +340,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         family: Family::Own,
         summary: "How long a leader on TiKV may be silent before another server takes over",
         detail: "At least `500ms`, and the same for all servers of a store. Only used with `--engine tikv`, where one \
-                 server leads and the others wait. Shorter means a shorter gap after a crash; longer bears longer pauses \
+                 server leads: without it the others answer no write and no read of the newest. Shorter means a shorter gap after a crash; longer bears longer pauses \
                  of the leader and of TiKV. A leader that is asked to stop hands over at once.",
         set: |config, value| {
             duration::at_least(value, LEADER_LEASE_MIN).map(|lease| config.leader_lease = lease)

@@ -5,6 +5,11 @@ use std::str::FromStr;
 
 use server::tls::CipherSuite;
 
+/// A name, or none.
+pub(crate) fn name(value: &str) -> Result<&str, String> {
+    if value.is_empty() { Ok(value) } else { text(value) }
+}
+
 /// Text that is not empty.
 pub(crate) fn text(value: &str) -> Result<&str, String> {
     if value.trim().is_empty() { Err("expected some text".to_owned()) } else { Ok(value) }

@@ -6,11 +6,12 @@ use base::{Clock, Shutdown, Supervisor, TaskKind};
 use engine::Engine;
 use engine_tikv::{Collecting, ConfigError, ConnectError, TikvEngine, Tls};
 use server::while_waiting;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::app::World;
 use crate::config::{Config, TikvConfig};
-use crate::listen::Listening;
+use crate::listen::{Listening, open_to_clients};
 
 /// The pause between two tries to reach PD, each of which takes some seconds when nothing answers.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -22,21 +23,29 @@ pub(super) async fn open(
     listeners: &[Listening],
 ) -> Result<Arc<dyn Engine>, ConfigError> {
     let settings = settings(config, world);
-    let doors: Vec<_> = listeners.iter().map(|listening| &listening.listener).collect();
+    let doors = open_to_clients(listeners);
     let connecting = connect(settings, &*world.clock);
     Ok(Arc::new(while_waiting(&doors, "TiKV's PD does not answer", connecting).await?))
 }
 
-/// Tells the cluster regularly what it can forget, from now on: for the one process that leads the store.
+/// Tells the cluster regularly what it can forget, from when this process leads the store: one process does.
 pub(super) fn keep_forgetting(
     config: &Config,
     engine: Arc<dyn Engine>,
     clock: Arc<dyn Clock>,
-    supervisor: &Supervisor,
+    (supervisor, mut leading): (&Supervisor, watch::Receiver<bool>),
 ) {
     let interval = TikvEngine::reclaim_interval(config.tikv.gc_lifetime);
-    let forget = forget_old_versions(engine, interval, clock, supervisor.shutdown().clone());
-    supervisor.spawn("tikv-gc", TaskKind::Essential, forget);
+    let shutdown = supervisor.shutdown().clone();
+    let forget = forget_old_versions(engine, interval, clock, shutdown.clone());
+    supervisor.spawn("tikv-gc", TaskKind::Essential, async move {
+        match shutdown.or(leading.wait_for(|leads| *leads)).await {
+            Ok(Ok(_)) => {}
+            // The process stops, or the store is gone.
+            Ok(Err(_)) | Err(_) => return Ok(()),
+        }
+        forget.await
+    });
 }
 
 fn settings(config: &Config, world: &World) -> engine_tikv::Config {

@@ -17,7 +17,8 @@ use crate::metrics::Method;
 
 /// A call that is counted from its begin to its end, whichever way it ends.
 pub(super) struct Counted {
-    method: Arc<Method>,
+    /// None where the call is counted elsewhere.
+    method: Option<Arc<Method>>,
     sent_bytes: Counter,
     clock: Arc<dyn Clock>,
     started_at: Duration,
@@ -27,7 +28,9 @@ pub(super) struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.method.end(self.code.unwrap_or(Code::Cancelled), self.started_at, self.clock.now());
+        if let Some(method) = &self.method {
+            method.end(self.code.unwrap_or(Code::Cancelled), self.started_at, self.clock.now());
+        }
     }
 }
 
@@ -45,7 +48,13 @@ impl Counted {
     pub(super) fn begin(method: Arc<Method>, sent_bytes: Counter, clock: Arc<dyn Clock>) -> Counted {
         method.begin();
         let started_at = clock.now();
-        Counted { method, sent_bytes, clock, started_at, code: None }
+        Counted { method: Some(method), sent_bytes, clock, started_at, code: None }
+    }
+
+    /// Goes along with a call of another member, which counts it if it is a client's.
+    pub(super) fn elsewhere(clock: Arc<dyn Clock>) -> Counted {
+        let started_at = clock.now();
+        Counted { method: None, sent_bytes: Counter::default(), clock, started_at, code: None }
     }
 
     /// Goes on with the response's body. `code` is the call's if the headers tell it already; `stopping` ends the

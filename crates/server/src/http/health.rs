@@ -41,12 +41,19 @@ impl Check {
             }
             Check::DataCorruption | Check::NonLearner => Ok(()),
             Check::SerializableRead => read(backend).await,
+            Check::LinearizableRead if backend.leader_id().is_none() => Err(no_leader(backend)),
             Check::LinearizableRead => {
                 backend.check_engine().await.map_err(|error| error.to_string())?;
                 backend.store.partition.confirm().await.map_err(|error| error.to_string())
             }
         }
     }
+}
+
+/// Said at once, without the time in which there may be one again.
+fn no_leader(backend: &Backend) -> String {
+    let trouble = backend.peers.as_ref().map(|peers| peers.standing.link.trouble());
+    format!("no leader: {}", trouble.unwrap_or_default())
 }
 
 async fn read(backend: &Backend) -> Result<(), String> {

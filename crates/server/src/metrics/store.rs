@@ -63,9 +63,9 @@ impl ServerMetrics {
 
     /// Brings the numbers of the store up to date.
     pub(crate) fn refresh(&self, backend: &Backend) {
-        // One process owns every partition for as long as it runs.
-        self.has_leader.set(1);
-        self.is_leader.set(1);
+        let leader = backend.leader_id();
+        self.has_leader.set(leader.is_some().into());
+        self.is_leader.set((leader == Some(backend.config.member_id)).into());
         let revision = backend.store.partition.revision().get();
         self.proposals_committed.set(revision);
         self.proposals_applied.set(revision);

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use model::{Op, Txn};
-use partition::TxnOutcome;
+use model::{Op, RangeOp, ReadRevision, Revision, Txn};
+use partition::{Partition, RangeOutcome, ReadFailure, TxnOutcome};
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest,
 };
@@ -18,6 +18,10 @@ use crate::backend::Backend;
 use crate::convert::{from_proto, to_proto};
 use crate::error::EtcdError;
 use crate::failure;
+
+/// How often the newest state is read when it is compacted under the read: each time history has been given up at a
+/// revision that was the newest a moment ago.
+const READS_MAX: usize = 5;
 
 /// The KV service.
 pub(crate) struct KvService(pub(crate) Arc<Backend>);
@@ -55,6 +59,30 @@ impl KvService {
     }
 }
 
+/// Reads, and names the newest revision. The newest state is read again where it is compacted meanwhile: its owner does
+/// not know of readers elsewhere.
+async fn read(
+    partition: &Partition,
+    op: &RangeOp,
+    serializable: bool,
+) -> Result<(Revision, RangeOutcome), ReadFailure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let read = async {
+            let view = match serializable {
+                true => partition.serializable_view(op.revision).await?,
+                false => partition.view(op.revision).await?,
+            };
+            Ok((view.newest(), view.range(op).await?))
+        };
+        match read.await {
+            Err(ReadFailure::Compacted(_)) if op.revision == ReadRevision::Latest && tries < READS_MAX => {}
+            read => return read,
+        }
+    }
+}
+
 #[async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
@@ -63,14 +91,9 @@ impl Kv for KvService {
         let op = from_proto::range(request)?;
         let backend = &self.0;
         backend.metrics.mvcc.ranges.inc();
-        let partition = &backend.store.partition;
-        let view = match serializable {
-            true => partition.serializable_view(op.revision).await,
-            false => partition.view(op.revision).await,
-        };
-        let view = view.map_err(failure::read)?;
-        let outcome = view.range(&op).await.map_err(failure::read)?;
-        sendable(to_proto::range(backend.identity.header(view.newest()), outcome))
+        let (newest, outcome) =
+            read(&backend.store.partition, &op, serializable).await.map_err(failure::read)?;
+        sendable(to_proto::range(backend.identity().header(newest), outcome))
     }
 
     type RangeStreamStream = BoxStream<'static, Result<RangeStreamResponse, Status>>;
@@ -90,7 +113,7 @@ impl Kv for KvService {
         let put = from_proto::put(request)?;
         too_large?;
         let outcome = self.run(Txn::only(Op::Put(put))).await?;
-        Ok(Response::new(to_proto::put(&self.0.identity, outcome)))
+        Ok(Response::new(to_proto::put(&self.0.identity(), outcome)))
     }
 
     async fn delete_range(
@@ -102,7 +125,7 @@ impl Kv for KvService {
         let delete = from_proto::delete(request)?;
         too_large?;
         let outcome = self.run(Txn::only(Op::Delete(delete))).await?;
-        sendable(to_proto::delete(&self.0.identity, outcome))
+        sendable(to_proto::delete(&self.0.identity(), outcome))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
@@ -113,7 +136,7 @@ impl Kv for KvService {
             too_large?;
         }
         let outcome = self.run(txn).await?;
-        sendable(to_proto::txn(&self.0.identity, outcome))
+        sendable(to_proto::txn(&self.0.identity(), outcome))
     }
 
     async fn compact(

@@ -17,6 +17,7 @@ use tracing::info;
 
 use super::hash;
 use crate::backend::Backend;
+use crate::error::EtcdError;
 use crate::failure;
 use crate::version;
 
@@ -47,17 +48,20 @@ impl MaintenanceService {
         // There is no Raft log. What people compare by its index is how far members have come: the revision.
         let index = revision.get().unsigned_abs();
         let member_id = backend.config.member_id;
+        let leader = backend.leader_id();
         let alarms = backend.store.system.alarms();
-        let errors = alarms.into_iter().map(|it| format!("memberID:{member_id} alarm:{}", alarm_name(it)));
+        let alarms = alarms.into_iter().map(|it| format!("memberID:{member_id} alarm:{}", alarm_name(it)));
+        let errors = leader.is_none().then(|| EtcdError::NoLeader.to_string()).into_iter().chain(alarms);
         StatusResponse {
             header: backend.header(revision),
             version: version::SERVER.to_owned(),
             db_size: signed(usage.total_bytes),
             db_size_in_use: signed(usage.live_bytes),
-            leader: member_id,
+            // Zero is nobody.
+            leader: leader.unwrap_or(0),
             raft_index: index,
             raft_applied_index: index,
-            raft_term: backend.identity.raft_term,
+            raft_term: backend.store.term(),
             errors: errors.collect(),
             is_learner: false,
             storage_version: version::STORAGE.to_owned(),

@@ -61,6 +61,7 @@ impl TestServer {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let server = Server::new(Parts {
+            fleet: None,
             store,
             engine: engine.clone(),
             clock: Arc::new(clock.clone()),
@@ -74,7 +75,12 @@ impl TestServer {
         let address = listener.local_addr().unwrap();
         let shutdown = supervisor.shutdown().clone();
         let serving = tokio::task::spawn(async move {
-            server.serve(Listener { socket: listener, tls: None, serves: Serves::Everything }, shutdown).await
+            server
+                .serve(
+                    Listener { socket: Arc::new(listener), tls: None, serves: Serves::Everything },
+                    shutdown,
+                )
+                .await
         });
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         TestServer { address, clock, engine, config, supervisor, serving, channel }

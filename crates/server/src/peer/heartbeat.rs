@@ -1,0 +1,183 @@
+//! Saying to the leader that this process lives; and, while it leads, keeping the table of those who do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Clock, Shutdown};
+use fleet::Refused;
+use proto::peer::{JoinRequest, JoinResponse, Refusal};
+use thiserror::Error;
+use tracing::{debug, info, warn};
+
+use super::convert::member_to_wire;
+use super::{Connection, Departure, Peers, remote};
+
+/// How often a member speaks in a lease: one message may be late or lost.
+const BEATS_PER_LEASE: u32 = 4;
+/// How often in a row a member hears that it belongs elsewhere before it believes so: the address of a leader that died
+/// may have been given to another cluster's server, and then somebody else leads within a lease.
+const WRONG_CLUSTER_MAX: u32 = 3 * BEATS_PER_LEASE;
+/// How long a goodbye may take: nobody depends on it.
+const GOODBYE_TIME_MAX: Duration = Duration::from_millis(200);
+
+/// The server leaves the fleet.
+#[derive(Debug, Error)]
+pub(crate) enum Left {
+    /// It is not taken.
+    #[error("{0}")]
+    Refused(String),
+    /// It is cut off from the others.
+    #[error(
+        "fewer than half of the members were heard from for a lease: another server should lead, which reaches them"
+    )]
+    CutOff,
+}
+
+pub(crate) struct Heartbeat {
+    peers: Arc<Peers>,
+    clock: Arc<dyn Clock>,
+    /// How often in a row the leader said that it serves another store.
+    wrong_cluster: u32,
+}
+
+impl Heartbeat {
+    pub(crate) fn new(peers: Arc<Peers>, clock: Arc<dyn Clock>) -> Heartbeat {
+        Heartbeat { peers, clock, wrong_cluster: 0 }
+    }
+
+    pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), Left> {
+        let mut link = self.peers.standing.link.clone();
+        let interval = self.peers.fleet.leader_lease / BEATS_PER_LEASE;
+        loop {
+            let next = self.clock.now() + interval;
+            let beat = async {
+                self.beat(interval).await?;
+                tokio::select! {
+                    biased;
+                    // Another leader knows nobody yet.
+                    () = link.changed() => {}
+                    () = self.clock.sleep_until(next) => {}
+                }
+                Ok(())
+            };
+            match shutdown.or(beat).await {
+                Ok(Ok(())) => {}
+                Ok(Err(left)) => {
+                    self.leave(&left);
+                    return Err(left);
+                }
+                Err(_) => break,
+            }
+        }
+        self.say_goodbye().await;
+        Ok(())
+    }
+
+    async fn beat(&mut self, time_max: Duration) -> Result<(), Left> {
+        if self.peers.standing.leads_here() {
+            return self.beat_here();
+        }
+        let Some(connection) = self.peers.standing.link.connection() else { return Ok(()) };
+        let leader = connection.peer.clone();
+        let answer = tokio::select! {
+            biased;
+            answer = join(&self.peers, connection, false) => answer,
+            () = self.clock.sleep_until(self.clock.now() + time_max) => Err("no answer in time".to_owned()),
+        };
+        match answer {
+            Ok(JoinResponse { refusal, cluster_id, .. }) => {
+                let refusal = Refusal::try_from(refusal).unwrap_or(Refusal::NotLeading);
+                self.judge(refusal, cluster_id, &leader)
+            }
+            Err(error) => {
+                debug!(leader = leader.name, error, "the leader does not answer");
+                Ok(())
+            }
+        }
+    }
+
+    fn judge(&mut self, refusal: Refusal, found: u64, leader: &fleet::Peer) -> Result<(), Left> {
+        if refusal != Refusal::WrongCluster {
+            self.wrong_cluster = 0;
+        }
+        let fleet::Peer { name, url, .. } = leader;
+        match refusal {
+            Refusal::None => Ok(()),
+            Refusal::NotLeading => {
+                debug!(leader = name, "it does not lead (any more)");
+                Ok(())
+            }
+            Refusal::WrongCluster => {
+                self.wrong_cluster += 1;
+                let own = self.peers.cluster_id;
+                let problem = format!(
+                    "the leader {name} is said to listen on {url}, but a server of cluster {found:016x} answers \
+                     there, and this is cluster {own:016x}: give each server --advertise-peer-urls of its own, \
+                     under which the others reach it"
+                );
+                if self.wrong_cluster > WRONG_CLUSTER_MAX {
+                    return Err(Left::Refused(problem));
+                }
+                warn!(problem, "the leader cannot be reached");
+                Ok(())
+            }
+            Refusal::Replaced => Err(Left::Refused(self.replaced())),
+            Refusal::Full => {
+                Err(Left::Refused("the store has as many servers as are taken: stop some of them".to_owned()))
+            }
+        }
+    }
+
+    fn replaced(&self) -> String {
+        let name = &self.peers.own.name;
+        format!(
+            "another server was started with the name {name:?}, and takes the place of this one: give each server a \
+             --name of its own"
+        )
+    }
+
+    /// The leader is a member as the others are.
+    fn beat_here(&self) -> Result<(), Left> {
+        let now = self.clock.now();
+        let mut members = self.peers.members.lock();
+        match members.heard(self.peers.own.clone(), now) {
+            Err(Refused::Replaced) => return Err(Left::Refused(self.replaced())),
+            // Others fill the table: the leader serves nevertheless.
+            Ok(()) | Err(Refused::Full) => {}
+        }
+        match members.is_cut_off(now) {
+            true => Err(Left::CutOff),
+            false => Ok(()),
+        }
+    }
+
+    fn leave(&self, left: &Left) {
+        let departure = match left {
+            Left::Refused(reason) => Departure::Refused(reason.clone()),
+            Left::CutOff => Departure::CutOff,
+        };
+        // The first reason counts.
+        let _ = self.peers.departure.set(departure);
+    }
+
+    async fn say_goodbye(&self) {
+        let Some(connection) = self.peers.standing.link.connection() else { return };
+        let late = self.clock.now() + GOODBYE_TIME_MAX;
+        let said = tokio::select! {
+            biased;
+            said = join(&self.peers, connection, true) => said.map(drop),
+            () = self.clock.sleep_until(late) => Err("no answer in time".to_owned()),
+        };
+        match said {
+            Ok(()) => info!("the leader knows that this server stops"),
+            Err(error) => debug!(error, "the leader was not told that this server stops"),
+        }
+    }
+}
+
+async fn join(peers: &Peers, connection: Connection, leaves: bool) -> Result<JoinResponse, String> {
+    let member = Some(member_to_wire(peers.own.clone()));
+    let request = JoinRequest { cluster_id: peers.cluster_id, member, leaves };
+    let answered = remote::client(connection).join(request).await;
+    answered.map(tonic::Response::into_inner).map_err(|status| status.to_string())
+}

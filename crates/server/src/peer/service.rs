@@ -1,0 +1,136 @@
+//! What a leader answers to the other members.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fleet::Refused;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use http::{Request as HttpRequest, Response as HttpResponse};
+use model::Revision;
+use proto::peer::{ConfirmRequest, ConfirmResponse, FollowRequest, JoinRequest, JoinResponse, Refusal};
+use proto::peer_service::peer_server::{Peer, PeerServer};
+use proto::spliced::FollowResponse;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::{Request, Response, Status};
+use tracing::{info, warn};
+
+use super::convert::{member_from_wire, member_to_wire};
+use super::feed::FellBehind;
+use super::{Peers, answers};
+use crate::backend::Backend;
+
+/// The members' own service.
+#[derive(Clone)]
+pub(crate) struct PeerService {
+    backend: Arc<Backend>,
+    peers: Arc<Peers>,
+}
+
+impl PeerService {
+    pub(crate) fn new(backend: Arc<Backend>, peers: Arc<Peers>) -> PeerService {
+        PeerService { backend, peers }
+    }
+
+    /// Answers a call of the members' own protocol.
+    pub(crate) async fn call(&self, request: HttpRequest<Body>) -> HttpResponse<Body> {
+        match PeerServer::new(self.clone()).call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Refuses who serves another store, and everybody while this process does not lead.
+    fn check(&self, cluster_id: u64) -> Result<(), Status> {
+        let status = |response: HttpResponse<Body>| {
+            Status::from_header_map(response.headers()).unwrap_or_else(|| Status::unavailable("not leading"))
+        };
+        if cluster_id != self.peers.cluster_id {
+            return Err(status(answers::wrong_cluster()));
+        }
+        match *self.backend.store.leading().borrow() {
+            true => Ok(()),
+            false => Err(status(answers::not_leading())),
+        }
+    }
+
+    fn heard(&self, request: JoinRequest) -> Refusal {
+        let peers = &self.peers;
+        if request.cluster_id != peers.cluster_id {
+            return Refusal::WrongCluster;
+        }
+        if !peers.standing.takes_forwarded() {
+            return Refusal::NotLeading;
+        }
+        let member = member_from_wire(request.member.unwrap_or_default());
+        let mut members = peers.members.lock();
+        if request.leaves {
+            members.left(&member.name, member.incarnation);
+            return Refusal::None;
+        }
+        let name = member.name.clone();
+        match members.heard(member, self.backend.clock.now()) {
+            Ok(()) => Refusal::None,
+            Err(refused) => {
+                warn!(member = name, error = %refused, "a member is refused");
+                match refused {
+                    Refused::Replaced => Refusal::Replaced,
+                    Refused::Full => Refusal::Full,
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Peer for PeerService {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        let refusal = self.heard(request.into_inner());
+        let members = match refusal {
+            Refusal::None => self.peers.members.lock().live(self.backend.clock.now()),
+            _ => Vec::new(),
+        };
+        Ok(Response::new(JoinResponse {
+            refusal: refusal.into(),
+            term: self.backend.store.term(),
+            cluster_id: self.peers.cluster_id,
+            members: members.into_iter().map(member_to_wire).collect(),
+        }))
+    }
+
+    async fn confirm(&self, request: Request<ConfirmRequest>) -> Result<Response<ConfirmResponse>, Status> {
+        self.check(request.into_inner().cluster_id)?;
+        let Backend { store, .. } = self.backend.as_ref();
+        // After the question came, and before the look at the revision.
+        store.partition.confirm().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(ConfirmResponse {
+            revision: store.partition.revision().get(),
+            compacted: store.partition.compacted().map(Revision::get),
+            term: store.term(),
+        }))
+    }
+
+    type FollowStream = BoxStream<'static, Result<FollowResponse, Status>>;
+
+    async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let FollowRequest { cluster_id, name } = request.into_inner();
+        self.check(cluster_id)?;
+        let full = || Status::resource_exhausted("there are as many followers as are served");
+        let feed = self.peers.feeds.subscribe().ok_or_else(full)?;
+        // Asked after the feed has begun: between the two nothing is missing.
+        let published = Some(self.backend.store.partition.revision().get());
+        let first = FollowResponse { published, ..FollowResponse::default() };
+        info!(member = name, "a member follows");
+        let items = stream::unfold(Some((feed, name)), |state| async {
+            let (mut feed, name) = state?;
+            match feed.next().await {
+                Ok(item) => Some((Ok(item), Some((feed, name)))),
+                Err(FellBehind) => {
+                    warn!(member = name, "a member that follows is too slow: it has to read the log");
+                    Some((Err(Status::resource_exhausted("it fell behind")), None))
+                }
+            }
+        });
+        Ok(Response::new(stream::iter([Ok(first)]).chain(items).boxed()))
+    }
+}
