@@ -305,10 +305,11 @@ async fn a_leader_that_slept_through_its_lease_answers_nothing_stale_and_comes_b
     let (to_first, to_second) = (first.connect().await, second.connect().await);
     put(&to_first, "a", "old").await.unwrap();
     first.program.signal(Signal::STOP);
-    // Waits for the next leader; what was on its way to the sleeper is not known to have failed.
-    while put(&to_second, "a", "new").await.is_err() {
-        pause().await;
-    }
+    // It reaches the sleeper's socket, and may still be carried out: it is not sent to anybody else.
+    let unknown = put(&to_second, "a", "lost").await.unwrap_err();
+    assert_eq!((unknown.code(), unknown.message()), (Code::Unavailable, "etcdserver: request timed out"));
+    // This one waits for the next leader.
+    let next = put(&to_second, "a", "new").await.unwrap();
     assert!(second.leads().await);
 
     // They are sent after the new value was acknowledged, and wait in the sleeper's socket.
@@ -331,8 +332,37 @@ async fn a_leader_that_slept_through_its_lease_answers_nothing_stale_and_comes_b
     assert_eq!(value.as_deref(), Some("new"));
     first.ready().await;
     assert!(!first.leads().await && second.leads().await, "it follows now");
-    put(&first.connect_again().await, "a", "newest").await.unwrap();
+    assert_eq!(
+        put(&first.connect_again().await, "a", "newest").await.unwrap(),
+        next + 1,
+        "nothing in between"
+    );
     assert_eq!(get(&to_second, "a").await.as_deref(), Some("newest"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_hears_from_too_few_resigns_and_leads_again_when_nobody_else_does() {
+    let cluster = Cluster::start();
+    let [mut leader, second, third] = members(&cluster, ["a", "b", "c"]).await;
+    put(&leader.connect().await, "k", "1").await.unwrap();
+    let mut client = ClusterClient::new(leader.connect().await);
+    while client.member_list(MemberListRequest::default()).await.unwrap().into_inner().members.len() < 3 {
+        pause().await;
+    }
+    second.program.signal(Signal::STOP);
+    third.program.signal(Signal::STOP);
+    leader.program.log_line("fewer than half of the members");
+    leader.program.log_line("this server comes back");
+    leader.program.log_line("this server leads the store");
+    // Alone, it is the whole fleet.
+    assert_eq!(get(&leader.connect_again().await, "k").await.as_deref(), Some("1"));
+    put(&leader.connect_again().await, "k", "2").await.unwrap();
+    second.program.signal(Signal::CONT);
+    third.program.signal(Signal::CONT);
+    for member in [&second, &third] {
+        member.ready().await;
+        assert_eq!(get(&member.connect().await, "k").await.as_deref(), Some("2"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

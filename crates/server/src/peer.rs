@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use partition::{Leader, Store};
 use tokio::sync::watch;
 use tonic::body::Body;
+use tracing::warn;
 
 use crate::config::Config;
 use feed::Feeds;
@@ -83,7 +84,7 @@ impl Peers {
         let settings = LinkSettings { clock: clock.clone(), supervisor: supervisor.clone(), keepalive };
         let (link, driver) = fleet::link(settings);
         let own = own_member(store, config, &fleet);
-        let known = peers_of(store, &supervisor);
+        let known = peers_of(store, &own, &supervisor);
         let driven = driver.run(known, shutdown.clone());
         supervisor.spawn("link", TaskKind::Essential, forever(driven));
 
@@ -162,12 +163,26 @@ async fn forever(work: impl Future<Output = ()>) -> Result<(), Infallible> {
     Ok(())
 }
 
-/// Whom to connect with: the leader that the log names, unless it is this process.
-fn peers_of(store: &Store, supervisor: &Supervisor) -> watch::Receiver<Option<Peer>> {
-    let own = store.incarnation;
+/// Whom to connect with: the leader that the log names, unless it is this process, or was.
+fn peers_of(store: &Store, own: &Member, supervisor: &Supervisor) -> watch::Receiver<Option<Peer>> {
+    let own = own.clone();
     let peer_of = move |leader: &Option<Leader>| {
-        let other = leader.as_ref().filter(|leader| leader.incarnation != own)?;
-        Some(Peer { name: other.name.clone(), term: other.epoch.0, url: other.peer_url.clone() })
+        let Leader { epoch, incarnation, name, peer_url } = leader.as_ref()?;
+        if incarnation.0 == own.incarnation {
+            return None;
+        }
+        if own.peer_urls.contains(peer_url) {
+            if *name != own.name {
+                warn!(
+                    leader = name,
+                    url = peer_url,
+                    "the leader is said to listen where this server does: give each server --advertise-peer-urls under \
+                     which the others reach it"
+                );
+            }
+            return None;
+        }
+        Some(Peer { name: name.clone(), term: epoch.0, url: peer_url.clone() })
     };
     let mut leader = store.leader();
     let (peers, known) = watch::channel(peer_of(&leader.borrow_and_update()));

@@ -21,7 +21,7 @@ use crate::failure;
 
 /// How often the newest state is read when it is compacted under the read: each time history has been given up at a
 /// revision that was the newest a moment ago.
-const READS_MAX: usize = 5;
+pub(super) const READS_MAX: usize = 5;
 
 /// The KV service.
 pub(crate) struct KvService(pub(crate) Arc<Backend>);

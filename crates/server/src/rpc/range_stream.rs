@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use model::{KeyRange, RangeOp, ReadRevision};
-use partition::ChunkLimits;
+use partition::{ChunkLimits, ReadFailure};
 use proto::spliced::{RangeResponse, RangeStreamResponse};
 use tonic::Status;
 
+use super::kv::READS_MAX;
 use crate::backend::Backend;
 use crate::failure;
 
@@ -63,11 +64,22 @@ struct Pieces {
 impl Pieces {
     async fn next(&mut self) -> Option<Piece> {
         let rest = self.rest.take()?;
-        let piece = self.read(rest).await;
+        let is_newest = self.revision == ReadRevision::Latest;
+        let mut piece = self.read(rest.clone()).await;
+        for _ in 1..READS_MAX {
+            // The newest state may be compacted before the first piece is read: its owner does not know of readers
+            // elsewhere.
+            if !(is_newest && matches!(piece, Err(ReadFailure::Compacted(_)))) {
+                break;
+            }
+            self.revision = ReadRevision::Latest;
+            self.newest = None;
+            piece = self.read(rest.clone()).await;
+        }
         Some(piece.map(|piece| RangeStreamResponse { range_response: Some(piece) }).map_err(failure::read))
     }
 
-    async fn read(&mut self, range: KeyRange) -> Result<RangeResponse, partition::ReadFailure> {
+    async fn read(&mut self, range: KeyRange) -> Result<RangeResponse, ReadFailure> {
         let view = self.backend.store.partition.view(self.revision).await?;
         self.revision = ReadRevision::At(view.revision());
         let newest = *self.newest.get_or_insert(view.newest());
