@@ -105,6 +105,7 @@ fn the_tests_and_functions_that_the_invariants_name_exist() {
     let page = fs::read_to_string(root().join("docs/invariants.md")).unwrap();
     let sources: String = files("crates", ".rs")
         .into_iter()
+        .chain(files("cmd", ".rs"))
         .chain(files("tests", ".go"))
         .map(|path| fs::read_to_string(root().join(path)).unwrap())
         .collect();
