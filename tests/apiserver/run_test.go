@@ -53,12 +53,15 @@ func (e event) name() string {
 }
 
 // runSuite runs the tests in the copy with the requirements that the release itself has, not those of a workspace.
-func runSuite(t *testing.T, copied, binary string) *result {
+func runSuite(t *testing.T, copied string, environment map[string]string) *result {
 	t.Helper()
 	begin := time.Now()
 	command := exec.Command("go", "test", "-json", "-count=1", "-p=1", "-timeout="+timeLimit(t).String(), suitePackages)
 	command.Dir = copied
-	command.Env = append(os.Environ(), "GOWORK=off", binaryVariable+"="+binary)
+	command.Env = append(os.Environ(), "GOWORK=off")
+	for name, value := range environment {
+		command.Env = append(command.Env, name+"="+value)
+	}
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	stdout, err := command.StdoutPipe()

@@ -18,6 +18,7 @@ import (
 
 const (
 	binaryVariable = "ORLOP_BIN"
+	fleetVariable  = "ORLOP_FLEET_BIN"
 	targetVariable = "ORLOP_TARGET_DIR"
 
 	// The suite takes about a minute once it is built; the rest is room for a machine that is busy with other tests.
@@ -40,9 +41,18 @@ var landmarks = []string{
 
 // TestStorageSuite runs the whole suite and fails with the output of every test that failed.
 func TestStorageSuite(t *testing.T) {
-	binary := binaryUnderTest(t)
+	check(t, map[string]string{binaryVariable: program(t, binaryVariable)})
+}
+
+// TestStorageSuiteOnAFleet runs it against two servers on TiKV, of which the one that is asked does not lead.
+func TestStorageSuiteOnAFleet(t *testing.T) {
+	check(t, map[string]string{binaryVariable: program(t, fleetVariable), "FLEET_ORLOP": program(t, binaryVariable)})
+}
+
+func check(t *testing.T, environment map[string]string) {
+	t.Helper()
 	copied := prepare(t)
-	run := runSuite(t, copied, binary)
+	run := runSuite(t, copied, environment)
 	t.Logf("%d tests passed, %d failed, %d were skipped, in %v", run.passed, len(run.failed), len(run.skipped), run.took)
 	for _, name := range run.skipped {
 		t.Errorf("%s was skipped: no test of the suite is skipped on etcd", name)
@@ -57,11 +67,12 @@ func TestStorageSuite(t *testing.T) {
 	}
 }
 
-func binaryUnderTest(t *testing.T) string {
+// program is the path that an environment variable holds.
+func program(t *testing.T, variable string) string {
 	t.Helper()
-	path := os.Getenv(binaryVariable)
+	path := os.Getenv(variable)
 	if path == "" {
-		t.Fatalf("%s is not set: it must hold the path of the binary under test. Run `cargo xtask test`, which builds and sets it.", binaryVariable)
+		t.Fatalf("%s is not set: it must hold the path of a program. Run `cargo xtask test`, which builds and sets it.", variable)
 	}
 	// The suite's tests run in folders of their own, so a relative path would not be found there.
 	path, err := filepath.Abs(path)
@@ -70,10 +81,10 @@ func binaryUnderTest(t *testing.T) string {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		t.Fatalf("%s cannot be used: %v", binaryVariable, err)
+		t.Fatalf("%s cannot be used: %v", variable, err)
 	}
 	if info.IsDir() || info.Mode()&0o111 == 0 {
-		t.Fatalf("%s=%s is not an executable file", binaryVariable, path)
+		t.Fatalf("%s=%s is not an executable file", variable, path)
 	}
 	return path
 }

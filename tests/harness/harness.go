@@ -21,6 +21,9 @@ const (
 	EtcdBin = "ETCD_BIN"
 	// EtcdctlBin names the environment variable that holds the path of the real `etcdctl` binary.
 	EtcdctlBin = "ETCDCTL_BIN"
+	// FleetBin names the environment variable that holds the path of the program that takes the place of one server with
+	// a fleet (tests/tikv/cmd/fleet).
+	FleetBin = "ORLOP_FLEET_BIN"
 	// OrlopPlantedBin names the environment variable that holds the path of an `orlop` with bugs and faults that can be
 	// switched on.
 	OrlopPlantedBin = "ORLOP_PLANTED_BIN"
@@ -61,6 +64,17 @@ func DataDir(dir string) Option {
 // From makes the store run the binary that this environment variable names, instead of the usual one.
 func From(variable string) Option {
 	return func(o *options) { o.binary = variable }
+}
+
+// Fleet starts, in place of one server, two on a TiKV cluster for tests, and connects to the one that does not lead. What
+// they hold is gone when they end.
+func Fleet(t testing.TB) Option {
+	t.Helper()
+	orlop := Binary(t, OrlopBin)
+	return func(o *options) {
+		o.binary = FleetBin
+		o.env = append(o.env, "FLEET_ORLOP="+orlop)
+	}
 }
 
 // StartOrlop starts `orlop serve` and returns when it is ready to serve.

@@ -23,7 +23,7 @@ const (
 	shownErrors = 5
 )
 
-// crashOfTheStoreLosesNothing kills the store amid writes, again and again, and starts it again on the same
+// crashOfTheStoreLosesNothing kills the store, or the server that leads it, amid writes, again and again, and starts it again on the same
 // data. Nothing that was acknowledged is lost, and nobody else has to be restarted or to read all again.
 func crashOfTheStoreLosesNothing(s *suite) {
 	ns := s.namespace("crash")
@@ -81,8 +81,8 @@ func (s *suite) crashOnce(ns string, round int) []*record {
 		return nil
 	})
 	killed.Store(true)
-	s.Store.Kill()
 	s.must(err)
+	s.must(s.Store.Kill(s.Context()))
 	s.must(s.Store.Restart(s.Context()))
 	close(stop)
 	tasks.Wait()

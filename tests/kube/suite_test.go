@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,39 +28,64 @@ type suite struct {
 	nodes *cluster.Nodes
 }
 
-// TestKubernetes starts one control plane and runs every part on it, in this order: the parts before the
-// crash each have a namespace of their own and leave the control plane as they found it.
+// part is one of the things that users of a cluster do.
+type part struct {
+	name string
+	run  func(*suite)
+}
+
+// everyday are the parts that each have a namespace of their own and leave the control plane as they found it.
+var everyday = []part{
+	{"ReadinessChecksAllPass", readinessChecksAllPass},
+	{"NamespaceTakesItsContentsAlong", namespaceTakesItsContentsAlong},
+	{"DeploymentRunsOnNodesTheSchedulerChose", deploymentRunsOnNodesTheSchedulerChose},
+	{"DeletionCollectsDependents", deletionCollectsDependents},
+	{"ConfigMapsAndSecretsKeepTheirBytes", configMapsAndSecretsKeepTheirBytes},
+	{"ConcurrentUpdatesLoseNothing", concurrentUpdatesLoseNothing},
+	{"CustomResourcesLiveAndDieWithTheirDefinition", customResourcesLiveAndDieWithTheirDefinition},
+	{"OversizedObjectIsRefusedWithTheReason", oversizedObjectIsRefusedWithTheReason},
+	{"KubectlWatchSeesChanges", kubectlWatchSeesChanges},
+	{"EventsExpireAndWatchersSeeIt", eventsExpireAndWatchersSeeIt},
+	{"PagedListIsOneMoment", pagedListIsOneMoment},
+	// Compaction comes before the crash, so that every idle watch has to resume from behind it.
+	{"CompactedHistoryIsGone", compactedHistoryIsGone},
+}
+
+// TestKubernetes starts one control plane on one server and runs every part on it.
 func TestKubernetes(t *testing.T) {
-	s := startSuite(t)
-	parts := []struct {
-		name string
-		run  func(*suite)
-	}{
-		{"ReadinessChecksAllPass", readinessChecksAllPass},
-		{"NamespaceTakesItsContentsAlong", namespaceTakesItsContentsAlong},
-		{"DeploymentRunsOnNodesTheSchedulerChose", deploymentRunsOnNodesTheSchedulerChose},
-		{"DeletionCollectsDependents", deletionCollectsDependents},
-		{"ConfigMapsAndSecretsKeepTheirBytes", configMapsAndSecretsKeepTheirBytes},
-		{"ConcurrentUpdatesLoseNothing", concurrentUpdatesLoseNothing},
-		{"CustomResourcesLiveAndDieWithTheirDefinition", customResourcesLiveAndDieWithTheirDefinition},
-		{"OversizedObjectIsRefusedWithTheReason", oversizedObjectIsRefusedWithTheReason},
-		{"KubectlWatchSeesChanges", kubectlWatchSeesChanges},
-		{"EventsExpireAndWatchersSeeIt", eventsExpireAndWatchersSeeIt},
-		{"PagedListIsOneMoment", pagedListIsOneMoment},
-		// Compaction comes before the crash, so that every idle watch has to resume from behind it.
-		{"CompactedHistoryIsGone", compactedHistoryIsGone},
+	kind, err := cluster.KindFromEnvironment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	startSuite(t, kind).run(everyday, []part{
 		{"CrashOfTheStoreLosesNothing", crashOfTheStoreLosesNothing},
 		{"ReadinessChecksAllPassAtTheEnd", readinessChecksAllPass},
+	})
+}
+
+// TestKubernetesOnAFleet does the same on three servers, all of which the apiserver knows.
+func TestKubernetesOnAFleet(t *testing.T) {
+	if os.Getenv("ORLOP_KUBE_STORE") != "" {
+		t.Skip("ORLOP_KUBE_STORE asks for one kind of store only")
 	}
-	for _, part := range parts {
-		t.Run(part.name, func(t *testing.T) {
+	startSuite(t, cluster.Fleet).run(everyday, []part{
+		{"RollingRestartFailsNoRequest", rollingRestartFailsNoRequest},
+		{"CrashOfTheLeaderLosesNothing", crashOfTheStoreLosesNothing},
+		{"ReadinessChecksAllPassAtTheEnd", readinessChecksAllPass},
+	})
+}
+
+// run runs the parts in their order.
+func (s *suite) run(lists ...[]part) {
+	for _, part := range slices.Concat(lists...) {
+		s.T.Run(part.name, func(t *testing.T) {
 			part.run(&suite{T: t, Cluster: s.Cluster, nodes: s.nodes})
 		})
 	}
 }
 
 // startSuite builds the programs when they are missing, starts everything, and arranges its end.
-func startSuite(t *testing.T) *suite {
+func startSuite(t *testing.T, kind cluster.Kind) *suite {
 	t.Helper()
 	ctx := t.Context()
 	dir, err := os.MkdirTemp("", "orlop-kube-")
@@ -68,14 +94,14 @@ func startSuite(t *testing.T) *suite {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	// Before the minutes of a first build: is the store to test there at all?
-	if _, err := cluster.NewStore(dir, dir); err != nil {
+	if _, err := cluster.NewStore(kind, dir, dir); err != nil {
 		t.Fatal(err)
 	}
 	binDir, err := binaries.Ensure(ctx, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := cluster.Start(ctx, binDir, dir)
+	c, err := cluster.Start(ctx, kind, binDir, dir)
 	t.Cleanup(func() {
 		c.Stop()
 		if t.Failed() {

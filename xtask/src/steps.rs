@@ -43,15 +43,15 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "planted", about: "build a binary with bugs that can be switched on", run: planted },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
     Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
-    Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
-    Step { name: "etcd", about: "etcd's contract, etcdctl, what others got wrong", run: etcd },
-    Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
-    Step { name: "power", about: "power cuts under the running binary", run: power },
     Step {
         name: "tikv-server",
         about: "build and test the TiKV server that tests run against",
         run: tikv_server,
     },
+    Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
+    Step { name: "etcd", about: "etcd's contract, etcdctl, what others got wrong", run: etcd },
+    Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
+    Step { name: "power", about: "power cuts under the running binary", run: power },
     Step { name: "tikv", about: "the engine on TiKV, and the program on it, against that server", run: tikv },
     Step { name: "storage", about: "Kubernetes' own tests of its storage", run: storage },
     Step { name: "kube", about: "a real Kubernetes control plane", run: kube },
@@ -162,6 +162,9 @@ fn reference(context: &Context) -> Result<(), String> {
 /// The program that `tests/tikv` makes.
 pub(crate) const TIKV_SERVER: &str = "tikv-server";
 
+/// The program that takes the place of one server with several.
+const FLEET: &str = "fleet";
+
 /// Builds the TiKV server for tests, without testing it.
 pub(crate) fn build_tikv_server(context: &Context) -> Result<(), String> {
     run(context.go("tests/tikv", &["build", "-o"]).arg(context.tool(TIKV_SERVER)).arg("./cmd/tikv-server"))
@@ -169,15 +172,22 @@ pub(crate) fn build_tikv_server(context: &Context) -> Result<(), String> {
 
 fn tikv_server(context: &Context) -> Result<(), String> {
     build_tikv_server(context)?;
+    run(context.go("tests/tikv", &["build", "-o"]).arg(context.tool(FLEET)).arg("./cmd/fleet"))?;
     suite(context, "tests/tikv", &[])
+}
+
+/// The TiKV server, if it is built.
+fn tikv_program(context: &Context) -> Result<PathBuf, String> {
+    let server = context.tool(TIKV_SERVER);
+    match server.is_file() {
+        true => Ok(server),
+        false => Err(format!("{} does not exist: run the step tikv-server first", server.display())),
+    }
 }
 
 /// The tests that need a cluster: one that they start, or the real one that `ORLOP_TEST_PD` names.
 fn tikv(context: &Context) -> Result<(), String> {
-    let server = context.tool(TIKV_SERVER);
-    if !server.is_file() {
-        return Err(format!("{} does not exist: run the step tikv-server first", server.display()));
-    }
+    let server = tikv_program(context)?;
     let args =
         ["test", "--package", "engine-tikv", "--package", "orlop", "--features", CLUSTER_TESTS, "--locked"];
     run(context.cargo(&args).env("ORLOP_TIKV_SERVER", &server))
@@ -220,6 +230,7 @@ fn planted_too(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String
 fn kube(context: &Context) -> Result<(), String> {
     let mut environment = binaries(context)?;
     environment.push(("ORLOP_TARGET_DIR", context.target.clone()));
+    environment.push(("ORLOP_TIKV_SERVER", tikv_program(context)?));
     suite(context, "tests/kube", &environment)
 }
 
@@ -235,9 +246,11 @@ fn binaries(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
         ("ORLOP_BIN", context.orlop()),
         ("ETCD_BIN", context.tool("etcd")),
         ("ETCDCTL_BIN", context.tool("etcdctl")),
+        ("ORLOP_FLEET_BIN", context.tool(FLEET)),
     ];
     if let Some((_, path)) = binaries.iter().find(|(_, path)| !path.is_file()) {
-        return Err(format!("{} does not exist: run the steps build and reference first", path.display()));
+        let first = "run the steps build, reference and tikv-server first";
+        return Err(format!("{} does not exist: {first}", path.display()));
     }
     Ok(binaries)
 }

@@ -31,6 +31,11 @@ func TestTheMemoryEngineAnswersAlike(t *testing.T) {
 	search(t, Setup{OrlopFlags: []string{"--engine", "memory"}, Forgetful: true})
 }
 
+// What changes something is forwarded, and reads and watches are answered from a copy.
+func TestAServerThatDoesNotLeadAnswersAlike(t *testing.T) {
+	search(t, Setup{Fleet: true, Forgetful: true})
+}
+
 func TestAKeyPrefixIsInvisible(t *testing.T) {
 	search(t, Setup{OrlopFlags: []string{"--key-prefix", "tenant-a"}})
 }

@@ -34,6 +34,8 @@ type side struct {
 type Setup struct {
 	// OrlopFlags go to Orlop alone.
 	OrlopFlags []string
+	// Fleet puts two servers on TiKV in the place of the one, of which the one that is asked does not lead.
+	Fleet bool
 	// Forgetful is set for an engine that keeps nothing over a restart.
 	Forgetful bool
 	// Distort changes an answer of Orlop before it is compared: a difference made for a test of this tool.
@@ -52,7 +54,11 @@ func startPair(t *testing.T, setup Setup) *pair {
 	t.Helper()
 	p := &pair{t: t, setup: setup}
 	p.etcd = newSide(t, "etcd", harness.StartEtcd(t, etcdFlags))
-	p.orlop = newSide(t, "orlop", harness.StartOrlop(t, harness.Flags(setup.OrlopFlags...)))
+	options := []harness.Option{harness.Flags(setup.OrlopFlags...)}
+	if setup.Fleet {
+		options = append(options, harness.Fleet(t))
+	}
+	p.orlop = newSide(t, "orlop", harness.StartOrlop(t, options...))
 	return p
 }
 

@@ -89,14 +89,14 @@ func (s *APIServer) halted(store *Store) func() error {
 		if err := s.Err(); err != nil {
 			return err
 		}
-		return store.process.Err()
+		return store.Err()
 	}
 }
 
 func (start apiServerStart) args(port int) []string {
 	id := start.identity
 	return append([]string{
-		"--etcd-servers=" + start.store.URL(),
+		"--etcd-servers=" + start.store.URLs(),
 		"--etcd-compaction-interval=" + CompactionInterval.String(),
 		"--event-ttl=" + EventTTL.String(),
 		"--bind-address=127.0.0.1",

@@ -36,8 +36,8 @@ type Cluster struct {
 
 // Start starts the store and a control plane on it, with the programs of binDir. All files are under dir,
 // but for the logs when ORLOP_KUBE_LOGS names a folder to keep them in.
-// On an error the returned cluster is still there to be stopped and asked for its logs.
-func Start(ctx context.Context, binDir, dir string) (*Cluster, error) {
+// The store is of this kind. On an error the returned cluster is still there to be stopped and asked for its logs.
+func Start(ctx context.Context, kind Kind, binDir, dir string) (*Cluster, error) {
 	c := &Cluster{binDir: binDir, dir: dir, logDir: os.Getenv("ORLOP_KUBE_LOGS")}
 	if c.logDir == "" {
 		c.logDir = filepath.Join(dir, "logs")
@@ -52,7 +52,7 @@ func Start(ctx context.Context, binDir, dir string) (*Cluster, error) {
 	if c.identity, err = newIdentity(identityDir); err != nil {
 		return c, err
 	}
-	if c.Store, err = NewStore(dir, c.logDir); err != nil {
+	if c.Store, err = NewStore(kind, dir, c.logDir); err != nil {
 		return c, err
 	}
 	if err := c.Store.Start(ctx); err != nil {
@@ -117,7 +117,7 @@ func (c *Cluster) startScheduler() error {
 
 // Halted says which program has ended though nobody asked it to; nil while all run.
 func (c *Cluster) Halted() error {
-	return errors.Join(c.Store.process.Err(), c.ControlPlaneHalted())
+	return errors.Join(c.Store.Err(), c.ControlPlaneHalted())
 }
 
 // ControlPlaneHalted is Halted without the store, for the time in which the store is meant to be down.
@@ -141,8 +141,8 @@ func (c *Cluster) Stop() {
 	if c.APIServer != nil && c.APIServer.Process != nil {
 		c.APIServer.Stop(serverGrace)
 	}
-	if c.Store != nil && c.Store.process != nil {
-		c.Store.process.Stop(serverGrace)
+	if c.Store != nil {
+		c.Store.Stop(serverGrace)
 	}
 }
 
