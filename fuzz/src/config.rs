@@ -50,6 +50,8 @@ fn check_bounds(config: &Config) {
     if config.engine == EngineKind::Tikv {
         let unspecified = config.listen_peer_urls.iter().any(|url| url.is_unspecified());
         assert!(!unspecified || !config.advertise_peer_urls.is_empty());
+        let is_tls = config.listen_peer_urls.iter().any(|url| url.is_tls);
+        assert!(!is_tls || config.peer_tls.settings().is_some() && config.peer_tls.connector().is_some());
     }
     for url in &config.listen_client_urls {
         assert!(!url.is_tls || tls.settings().is_some());
@@ -77,6 +79,10 @@ fn written(config: &Config) -> Vec<OsString> {
         ("advertise-client-urls", config.advertise_client_urls.join(",")),
         ("listen-peer-urls", urls(&config.listen_peer_urls)),
         ("advertise-peer-urls", config.advertise_peer_urls.join(",")),
+        ("peer-cert-file", file(&config.peer_tls.cert_file)),
+        ("peer-key-file", file(&config.peer_tls.key_file)),
+        ("peer-trusted-ca-file", file(&config.peer_tls.trusted_ca_file)),
+        ("peer-client-cert-auth", config.peer_tls.client_cert_auth.to_string()),
         ("watch-progress-notify-interval", format!("{}ns", config.watch_progress_notify_interval.as_nanos())),
         ("max-request-bytes", config.max_request_bytes.to_string()),
         ("max-txn-ops", config.max_txn_ops.to_string()),

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "clients are tasks of the test, which waits for them")]
 
+mod authority;
 mod clients;
 mod cluster;
 mod members;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use authority::Authority;
 use base::{Clock, SystemClock};
 use clients::{connect, events_until, get, http, pause, put, try_get, watch, watched};
 use cluster::Cluster;
@@ -430,4 +432,35 @@ async fn a_leader_whose_address_belongs_to_another_cluster_is_named() {
     assert!(log.contains("--advertise-peer-urls") && log.contains(&stranger.peer), "{log}");
     assert_eq!(get(&stranger.connect().await, "k").await.as_deref(), Some("theirs"));
     put(&leader.connect().await, "k", "ours").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_certificates_only_servers_of_the_authority_are_let_in_and_believed() {
+    let cluster = Cluster::start();
+    let dir = tempfile::tempdir().unwrap();
+    let ours = Authority::new(&dir.path().join("ours"));
+    let theirs = Authority::new(&dir.path().join("theirs"));
+    let start = |name: &str, flags: [String; 3]| {
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        Member::start_with(&cluster, name, &flags)
+    };
+    let leader = start("a", ours.flags("a", &ours));
+    leader.ready().await;
+    let follower = start("b", ours.flags("b", &ours));
+    follower.ready().await;
+    let (to_leader, to_follower) = (leader.connect().await, follower.connect().await);
+    put(&to_follower, "k", "1").await.unwrap();
+    assert_eq!(get(&to_leader, "k").await.as_deref(), Some("1"));
+
+    // One that believes the leader and is not believed, one that does not believe it, and one without a certificate.
+    let not_believed = start("c", theirs.flags("c", &ours));
+    let unbelieving = start("d", ours.flags("d", &theirs));
+    let without = Member::start(&cluster, "e");
+    for mut stranger in [not_believed, unbelieving, without] {
+        stranger.program.log_line("the leader a at https://");
+        let refused = put(&stranger.connect().await, "k", "theirs").await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        assert_eq!(http(&stranger.address, "/readyz").0, 503);
+    }
+    assert_eq!(get(&to_follower, "k").await.as_deref(), Some("1"));
 }

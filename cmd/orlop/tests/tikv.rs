@@ -27,8 +27,16 @@ async fn serve(cluster: &Cluster) -> (Program, Channel) {
         &cluster.endpoints(),
         &cluster.prefix(),
     ]);
-    let channel = connect(&server.address()).await;
-    (server, channel)
+    let address = server.address();
+    ready(&address).await;
+    (server, connect(&address).await)
+}
+
+/// Waits until the server is ready: it leads as soon as it has seen that nobody else does.
+async fn ready(address: &str) {
+    while http(address, "/readyz").0 != 200 {
+        pause().await;
+    }
 }
 
 #[tokio::test]
@@ -96,10 +104,7 @@ async fn it_waits_for_pd_alive_and_not_ready() {
     let _cluster = Cluster::start_at(&pd);
     let greeting = server.greeting();
     assert!(greeting.contains(&format!("TiKV at {pd}")), "{greeting}");
-    // It leads as soon as it has seen that nobody else does.
-    while http(&address, "/readyz").0 != 200 {
-        pause().await;
-    }
+    ready(&address).await;
     let channel = connect(&address).await;
     put(&channel, "a", "1").await.unwrap();
 }

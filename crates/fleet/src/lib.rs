@@ -14,6 +14,8 @@ mod member;
 mod members;
 
 pub use asks::{Asks, NotAsked, asks};
-pub use link::{Connection, Link, LinkDriver, LinkSettings, Peer, PeerUrl, PeerUrlError, Unsent, link};
+pub use link::{
+    Connection, Link, LinkDriver, LinkSettings, Peer, PeerUrl, PeerUrlError, Secure, Stream, Unsent, link,
+};
 pub use member::{Member, member_id};
 pub use members::{Members, Refused};

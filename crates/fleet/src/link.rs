@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base::{Clock, Shutdown, Supervisor, TaskKind};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -55,6 +57,21 @@ pub struct LinkSettings {
     /// How often a peer is asked for a sign of life, and how long it has to give one: a connection to a machine that has
     /// gone is given up after both.
     pub keepalive: Duration,
+    /// Makes connections to `https://` URLs secure; without it there are none.
+    pub secure: Option<Arc<dyn Secure>>,
+}
+
+/// A connection's bytes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Makes connections secure.
+#[async_trait]
+pub trait Secure: Send + Sync + 'static {
+    /// The connection with the peer at `host`, once both have shown who they are; the error says what is wrong with
+    /// either.
+    async fn secure(&self, stream: TcpStream, host: &str) -> Result<Box<dyn Stream>, String>;
 }
 
 /// A connection to the leader, as far as there is one. Cheap to clone.
@@ -241,8 +258,10 @@ where
             Ok(connected) => connected,
             Err(reason) => {
                 let trouble = format!("the leader {} at {} cannot be reached: {reason}", peer.name, peer.url);
-                debug!(trouble, "no connection to the leader");
-                self.lost(&trouble);
+                // Once, not with each try.
+                if self.lost(&trouble) {
+                    warn!(trouble, "no connection to the leader");
+                }
                 clock.sleep_until(clock.now() + pause).await;
                 return false;
             }
@@ -261,7 +280,7 @@ where
     /// A connection to a peer that serves: a socket that nobody serves any more takes requests, too, and nobody could say
     /// later that they were not looked at. So the peer has to answer something first.
     async fn connect(&self, peer: &Peer) -> Result<(PeerUrl, SendRequest<B>, End), String> {
-        let (origin, mut sender, driven) = shake_hands(peer, self.settings.keepalive).await?;
+        let (origin, mut sender, driven) = shake_hands(peer, &self.settings).await?;
         let (ended, end) = watch::channel(());
         self.settings.supervisor.spawn("peer connection", TaskKind::Request, async move {
             driven.await;
@@ -274,12 +293,13 @@ where
         Ok((origin, sender, End(end)))
     }
 
-    fn lost(&self, trouble: &str) {
+    /// Notes that there is no connection. `false` when that was known, for the same reason.
+    fn lost(&self, trouble: &str) -> bool {
         self.state.send_if_modified(|state| {
             let is_news = state.connection.is_some() || state.trouble != trouble;
             *state = State { connection: None, trouble: trouble.to_owned() };
             is_news
-        });
+        })
     }
 }
 
@@ -295,7 +315,10 @@ impl End {
 
 type Driven = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-async fn shake_hands<B>(peer: &Peer, keepalive: Duration) -> Result<(PeerUrl, SendRequest<B>, Driven), String>
+async fn shake_hands<B>(
+    peer: &Peer,
+    settings: &LinkSettings,
+) -> Result<(PeerUrl, SendRequest<B>, Driven), String>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -304,6 +327,12 @@ where
     let origin: PeerUrl = peer.url.parse().map_err(|error: PeerUrlError| text(&error))?;
     let stream = TcpStream::connect((origin.host(), origin.port())).await.map_err(|error| text(&error))?;
     stream.set_nodelay(true).map_err(|error| text(&error))?;
+    let stream: Box<dyn Stream> = match (origin.is_secure(), &settings.secure) {
+        (false, _) => Box::new(stream),
+        (true, Some(secure)) => secure.secure(stream, origin.host()).await?,
+        (true, None) => return Err("it wants TLS, for which this server has no certificate".to_owned()),
+    };
+    let keepalive = settings.keepalive;
     let (sender, connection) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

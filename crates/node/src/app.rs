@@ -5,7 +5,7 @@ use base::{Clock, Random, Shutdown, Supervisor, SystemClock, SystemRandom, TaskK
 use engine::Engine;
 use partition::{Candidate, LeaderLease, OpenFailure, Presence, Settings, Store};
 use prometheus_client::registry::Registry;
-use server::tls::{TlsAcceptor, TlsError};
+use server::tls::{TlsAcceptor, TlsError, TlsSettings};
 use server::{Fleet, Metrics, Server, Serves, while_waiting};
 use thiserror::Error;
 use tracing::{debug, warn};
@@ -103,11 +103,12 @@ impl App {
         (config, world): (&Config, World),
         stand_after: Duration,
     ) -> Result<App, StartError> {
-        let tls = match config.client_tls.settings() {
-            Some(settings) => Some(TlsAcceptor::open(settings, world.clock.clone(), supervisor).await?),
-            None => None,
+        let tls = acceptor(config.client_tls.settings(), &world, supervisor).await?;
+        let peer_tls = match config.engine {
+            EngineKind::Tikv => acceptor(config.peer_tls.settings(), &world, supervisor).await?,
+            EngineKind::Embedded | EngineKind::Memory => None,
         };
-        let listeners = sockets.listeners(tls.as_ref());
+        let listeners = sockets.listeners(tls.as_ref(), peer_tls.as_ref());
         warn_of_the_clear(config);
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
@@ -215,6 +216,18 @@ async fn until_shown(store: &Store, clock: &dyn Clock) {
     }
 }
 
+/// Reads the certificates, if there are any.
+async fn acceptor(
+    settings: Option<TlsSettings>,
+    world: &World,
+    supervisor: &Supervisor,
+) -> Result<Option<TlsAcceptor>, TlsError> {
+    match settings {
+        Some(settings) => TlsAcceptor::open(settings, world.clock.clone(), supervisor).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 fn urls(listeners: &[Listening], serves: Serves) -> impl Iterator<Item = ListenUrl> + '_ {
     listeners
         .iter()
@@ -289,7 +302,12 @@ async fn open_store(
 /// What a server needs to know that is one of several.
 fn fleet(config: &Config, peer_urls: Vec<String>) -> Option<Fleet> {
     let LeaderLease { length } = leader_lease(config)?;
-    Some(Fleet { leader_lease: length, peer_urls, version: env!("CARGO_PKG_VERSION").to_owned() })
+    Some(Fleet {
+        leader_lease: length,
+        peer_urls,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        tls: config.peer_tls.connector(),
+    })
 }
 
 /// Only the embedded engine's directory, and memory, are one process's own.

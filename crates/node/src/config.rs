@@ -28,7 +28,7 @@ pub use problem::Problems;
 pub use read::{Command, read};
 pub use reference::reference_page;
 pub use source::{Process, Source};
-pub use tls::TlsConfig;
+pub use tls::{PeerTlsConfig, TlsConfig};
 pub use url::ListenUrl;
 
 /// Everything that a user can choose about a server.
@@ -60,6 +60,8 @@ pub struct Config {
     pub listen_peer_urls: Vec<ListenUrl>,
     /// Where the other servers reach this one. Empty: where it listens for them.
     pub advertise_peer_urls: Vec<String>,
+    /// The certificates between servers.
+    pub peer_tls: PeerTlsConfig,
     /// How often an idle watch hears how far history has come.
     pub watch_progress_notify_interval: Duration,
     /// The largest request that is taken.

@@ -53,9 +53,15 @@ impl Sockets {
         Ok(Sockets(sockets))
     }
 
-    /// How connections are served; with `tls` to clients on those URLs that want it, which without it are not allowed.
-    pub(crate) fn listeners(&self, tls: Option<&TlsAcceptor>) -> Vec<Listening> {
+    /// How connections are served; with TLS to clients, or to other servers, on those URLs that want it, which without it
+    /// are not allowed.
+    pub(crate) fn listeners(
+        &self,
+        clients: Option<&TlsAcceptor>,
+        peers: Option<&TlsAcceptor>,
+    ) -> Vec<Listening> {
         let listening = |(url, socket, serves): &(ListenUrl, Arc<TcpListener>, Serves)| {
+            let tls = if *serves == Serves::Peers { peers } else { clients };
             assert!(tls.is_some() || !url.is_tls, "a configuration with https has a certificate");
             let tls = tls.filter(|_| url.is_tls).cloned();
             let listener = server::Listener { socket: socket.clone(), tls, serves: *serves };

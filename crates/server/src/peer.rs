@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Clock, Supervisor, TaskKind};
-use fleet::{LinkSettings, Member, Members, Peer};
+use fleet::{LinkSettings, Member, Members, Peer, Secure};
 use layout::log::Incarnation;
 use parking_lot::Mutex;
 use partition::{Leader, Store};
@@ -29,6 +29,7 @@ use tonic::body::Body;
 use tracing::warn;
 
 use crate::config::Config;
+use crate::tls::TlsConnector;
 use feed::Feeds;
 use standing::{Route, Standing};
 
@@ -44,6 +45,8 @@ pub struct Fleet {
     pub peer_urls: Vec<String>,
     /// The version of the program.
     pub version: String,
+    /// What is needed to connect with others by TLS.
+    pub tls: Option<TlsConnector>,
 }
 
 /// Why a server left the fleet by itself.
@@ -81,7 +84,9 @@ impl Peers {
     ) -> Arc<Peers> {
         let shutdown = supervisor.shutdown().clone();
         let keepalive = fleet.leader_lease / 2;
-        let settings = LinkSettings { clock: clock.clone(), supervisor: supervisor.clone(), keepalive };
+        let secure = fleet.tls.clone().map(|tls| -> Arc<dyn Secure> { Arc::new(tls) });
+        let settings =
+            LinkSettings { clock: clock.clone(), supervisor: supervisor.clone(), keepalive, secure };
         let (link, driver) = fleet::link(settings);
         let own = own_member(store, config, &fleet);
         let known = peers_of(store, &own, &supervisor);

@@ -28,8 +28,12 @@ impl Member {
         Member::start_with(cluster, name, &[])
     }
 
-    /// As [`Member::start`], with further arguments.
+    /// As [`Member::start`], with further arguments. With certificates it listens for the others by TLS.
     pub fn start_with(cluster: &Cluster, name: &str, more: &[&str]) -> Member {
+        let scheme = match more.iter().any(|argument| argument.starts_with("--peer-cert-file")) {
+            true => "https",
+            false => "http",
+        };
         let (address, peer) = (free_address(), free_address());
         let mut arguments = vec![
             "--engine=tikv".to_owned(),
@@ -37,7 +41,7 @@ impl Member {
             cluster.prefix(),
             format!("--name={name}"),
             format!("--listen-client-urls=http://{address}"),
-            format!("--listen-peer-urls=http://{peer}"),
+            format!("--listen-peer-urls={scheme}://{peer}"),
         ];
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
         let mut program = run(&arguments);

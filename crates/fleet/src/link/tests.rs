@@ -1,6 +1,6 @@
 use base::SystemClock;
 use http_body_util::Full;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -16,7 +16,8 @@ fn running() -> (Link<Full<Bytes>>, watch::Sender<Option<Peer>>, Shutdown, Super
     let shutdown = Shutdown::new();
     let supervisor = Supervisor::new(shutdown.clone());
     let clock = Arc::new(SystemClock);
-    let (link, driver) = link(LinkSettings { clock, supervisor: supervisor.clone(), keepalive: KEEPALIVE });
+    let (link, driver) =
+        link(LinkSettings { clock, supervisor: supervisor.clone(), keepalive: KEEPALIVE, secure: None });
     let (peers, known) = watch::channel(None);
     let driven = driver.run(known, shutdown.clone());
     supervisor.spawn("link", TaskKind::Request, async move {

@@ -63,19 +63,15 @@ fn hint<'a>(name: &str, candidates: impl Iterator<Item = &'a str>, before: &str)
 
 const OWN_CERTIFICATES: &str =
     "certificates are made elsewhere: say where they are with --cert-file and --key-file";
-const ALONE: &str = "this version runs on one machine and has no peers: leave it out";
+const ALONE: &str = "a server belongs to the store that it is started on: leave it out";
+const PEERS: &str = "with TiKV say it with --advertise-peer-urls; otherwise leave it out";
 const COMPACTION: &str =
     "history is compacted when a client asks for it, as kube-apiserver does every five minutes";
 
 /// Flags of etcd that people bring along, and why they are not here.
-const NOT_HERE: [(&str, &str); 12] = [
+const NOT_HERE: [(&str, &str); 7] = [
     ("auto-tls", OWN_CERTIFICATES),
-    ("peer-cert-file", ALONE),
-    ("peer-key-file", ALONE),
-    ("peer-trusted-ca-file", ALONE),
-    ("peer-client-cert-auth", ALONE),
-    ("listen-peer-urls", ALONE),
-    ("initial-advertise-peer-urls", ALONE),
+    ("initial-advertise-peer-urls", PEERS),
     ("initial-cluster", ALONE),
     ("initial-cluster-state", ALONE),
     ("initial-cluster-token", ALONE),

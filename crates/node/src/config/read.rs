@@ -11,7 +11,9 @@ use super::setting::Setting;
 use super::settings::{CONFIG_FILE, SETTINGS};
 use super::source::Source;
 use super::url::ListenUrl;
-use super::{Config, EngineKind, LogConfig, LogFormat, TikvConfig, TlsConfig, environment, file, help};
+use super::{
+    Config, EngineKind, LogConfig, LogFormat, PeerTlsConfig, TikvConfig, TlsConfig, environment, file, help,
+};
 use crate::commands::{self, OperatorCommand, Parsed};
 
 /// TiKV takes 8 MiB in one entry of its log unless it is told otherwise, and the value is not alone in it.
@@ -108,6 +110,7 @@ fn check(config: &Config, problems: &mut Problems) {
 
 /// What TiKV needs, and what it cannot do.
 fn check_tikv(config: &Config, problems: &mut Problems) {
+    config.peer_tls.check(&config.listen_peer_urls, &config.advertise_peer_urls, problems);
     let unspecified = config.listen_peer_urls.iter().find(|url| url.is_unspecified());
     if let (Some(url), true) = (unspecified, config.advertise_peer_urls.is_empty()) {
         problems.add(format_args!(
@@ -165,6 +168,7 @@ fn unset() -> Config {
         advertise_client_urls: Vec::new(),
         listen_peer_urls: Vec::new(),
         advertise_peer_urls: Vec::new(),
+        peer_tls: PeerTlsConfig::default(),
         watch_progress_notify_interval: Duration::ZERO,
         max_request_bytes: 0,
         max_txn_ops: 0,

@@ -72,9 +72,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
         family: Family::Etcd,
         summary: "Where to listen for the other servers, separated by commas",
         detail: "Only used with `--engine tikv`, where several servers serve a store. In the form of \
-                 `--listen-client-urls`. Whoever reaches the address can change everything: it is for the other servers \
-                 alone. Each server of a machine needs a port of its own.",
-        set: |config, value| url::listen_peer(value).map(|urls| config.listen_peer_urls = urls),
+                 `--listen-client-urls`; `https://` needs the three `--peer-` files. Whoever reaches an `http://` address \
+                 can change everything: it is for the other servers alone. Each server of a machine needs a port of \
+                 its own.",
+        set: |config, value| url::listen(value).map(|urls| config.listen_peer_urls = urls),
     },
     Setting {
         name: "advertise-peer-urls",
@@ -82,10 +83,51 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: "",
         family: Family::Etcd,
         summary: "Where the other servers reach this one (default: where it listens)",
-        detail: "`http://`, a host and a port. The first one is written into the store when this server leads, and the \
+        detail: "`http://` or `https://`, a host and a port. The first one is written into the store when this server leads, and the \
                  others connect to it. Has to be given when it listens on `0.0.0.0` or `[::]`, and where the others are \
                  on other machines.",
-        set: |config, value| url::advertise_peer(value).map(|urls| config.advertise_peer_urls = urls),
+        set: |config, value| url::advertise(value).map(|urls| config.advertise_peer_urls = urls),
+    },
+    Setting {
+        name: "peer-cert-file",
+        value: "FILE",
+        default: "",
+        family: Family::Etcd,
+        summary: "The certificate that the other servers are shown, PEM",
+        detail: "Used on both sides of a connection: it has to be good for a server under the host of \
+                 `--advertise-peer-urls`, and for a client. This and the two other `--peer-` files are read again after a \
+                 change, for new connections. All three have to be given, or none.",
+        set: |config, value| values::file(value).map(|file| config.peer_tls.cert_file = file),
+    },
+    Setting {
+        name: "peer-key-file",
+        value: "FILE",
+        default: "",
+        family: Family::Etcd,
+        summary: "The private key of that certificate, PEM",
+        detail: "PKCS#8, PKCS#1 or SEC1, not encrypted.",
+        set: |config, value| values::file(value).map(|file| config.peer_tls.key_file = file),
+    },
+    Setting {
+        name: "peer-trusted-ca-file",
+        value: "FILE",
+        default: "",
+        family: Family::Etcd,
+        summary: "Which servers to connect with and let in, PEM",
+        detail: "The certificates of the authorities that sign those of the store's servers: of nothing else, because \
+                 whoever has one can change everything.",
+        set: |config, value| values::file(value).map(|file| config.peer_tls.trusted_ca_file = file),
+    },
+    Setting {
+        name: "peer-client-cert-auth",
+        value: SWITCH,
+        default: "false",
+        family: Family::Etcd,
+        summary: "Let in only servers with a certificate",
+        detail: "`--peer-trusted-ca-file` alone does the same.",
+        set: |config, value| {
+            values::choice(value, &SWITCH_POSITIONS).map(|is_on| config.peer_tls.client_cert_auth = is_on)
+        },
     },
     Setting {
         name: "listen-metrics-urls",

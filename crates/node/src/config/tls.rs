@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use server::tls::{AllowedClients, CipherSuite, TlsSettings, TlsVersion};
+use server::tls::{AllowedClients, CipherSuite, TlsConnector, TlsSettings, TlsVersion};
 
 use super::problem::Problems;
 use super::url::ListenUrl;
@@ -100,6 +100,69 @@ impl TlsConfig {
             problems.add(
                 "--client-cert-allowed-cn, --client-cert-allowed-hostname: only one of them can be given",
             );
+        }
+    }
+}
+
+/// The certificates between the servers of a store: each shows one, and believes those of one authority.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerTlsConfig {
+    /// This server's certificate, for both sides of a connection.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
+    /// Whose servers are believed, and let in.
+    pub trusted_ca_file: Option<PathBuf>,
+    /// Whether who connects has to show a certificate. With an authority it has to in any case.
+    pub client_cert_auth: bool,
+}
+
+impl PeerTlsConfig {
+    fn files(&self) -> Option<(&PathBuf, &PathBuf, &PathBuf)> {
+        Some((self.cert_file.as_ref()?, self.key_file.as_ref()?, self.trusted_ca_file.as_ref()?))
+    }
+
+    /// How others are let in; none without files.
+    pub fn settings(&self) -> Option<TlsSettings> {
+        let (cert_file, key_file, trusted_ca_file) = self.files()?;
+        Some(TlsSettings {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+            trusted_ca_file: Some(trusted_ca_file.clone()),
+            crl_file: None,
+            allowed_clients: AllowedClients::All,
+            version_min: TlsVersion::Tls12,
+            version_max: TlsVersion::Tls13,
+            cipher_suites: Vec::new(),
+        })
+    }
+
+    /// How this server connects with others; none without files.
+    pub fn connector(&self) -> Option<TlsConnector> {
+        let (cert_file, key_file, trusted_ca_file) = self.files()?;
+        Some(TlsConnector {
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+            trusted_ca_file: trusted_ca_file.clone(),
+        })
+    }
+
+    /// Says what does not fit together, or not with the URLs. A port that anybody can connect to would be worth no more
+    /// than one in the clear, so that TLS between servers is for both sides, or not at all.
+    pub(super) fn check(&self, listen: &[ListenUrl], advertise: &[String], problems: &mut Problems) {
+        const FLAGS: &str = "--peer-cert-file, --peer-key-file and --peer-trusted-ca-file";
+        let given = [&self.cert_file, &self.key_file, &self.trusted_ca_file];
+        let is_any = self.client_cert_auth || given.iter().any(|file| file.is_some());
+        if is_any && self.files().is_none() {
+            problems.add(format_args!("{FLAGS}: for TLS between servers all three have to be given"));
+            return;
+        }
+        let listens =
+            listen.iter().filter(|url| url.is_tls).map(|url| ("--listen-peer-urls", url.to_string()));
+        let advertises = advertise.iter().filter(|url| url.starts_with("https://"));
+        let advertises = advertises.map(|url| ("--advertise-peer-urls", url.clone()));
+        if let (Some((flag, url)), false) = (listens.chain(advertises).next(), is_any) {
+            problems.add(format_args!("{flag}: {url}: TLS between servers needs certificates: give {FLAGS}"));
         }
     }
 }

@@ -56,28 +56,6 @@ pub(crate) fn advertise(value: &str) -> Result<Vec<String>, String> {
     })
 }
 
-/// The URLs that other servers are told, or none.
-pub(crate) fn advertise_peer(value: &str) -> Result<Vec<String>, String> {
-    each(value, |url| {
-        let (scheme, ..) = split(url)?;
-        if scheme == "https" {
-            return Err(NO_PEER_TLS.to_owned());
-        }
-        Ok(url.trim_end_matches('/').to_owned())
-    })
-}
-
-/// The URLs to listen on for other servers, at least one.
-pub(crate) fn listen_peer(value: &str) -> Result<Vec<ListenUrl>, String> {
-    let urls = listen(value)?;
-    match urls.iter().find(|url| url.is_tls) {
-        Some(url) => Err(format!("{url}: {NO_PEER_TLS}")),
-        None => Ok(urls),
-    }
-}
-
-const NO_PEER_TLS: &str = "TLS between servers comes in a later version; until then only http:// is possible";
-
 /// Reads every URL of a list, and complains about all that are wrong.
 fn each<T>(value: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     let mut urls = Vec::new();

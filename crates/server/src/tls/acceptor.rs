@@ -146,7 +146,7 @@ async fn read(settings: Arc<TlsSettings>) -> (Stamps, Result<ServerConfig, TlsEr
 }
 
 /// Runs `work`, which waits for a disk, where nobody is held up.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(failed) => match failed.try_into_panic() {
