@@ -255,6 +255,15 @@ async fn a_rolling_restart_fails_no_request_but_those_of_the_one_that_goes() {
             let none = |_: &Status| false;
             writers.push(tokio::task::spawn(write_on(channel, key, stop.clone(), none)));
         }
+        // Through the one that goes: what it took it has done, and the rest never reached it.
+        let its_own = {
+            let channel = members[going].connect().await;
+            let unreached = |error: &Status| {
+                let text = error.message();
+                !text.starts_with("etcdserver: ") || text.starts_with("etcdserver: not ready")
+            };
+            tokio::task::spawn(write_on(channel, format!("{going}-{going}"), stop.clone(), unreached))
+        };
         let channel = members[others[0]].connect().await;
         // Reads of the newest go on as well.
         let reader = {
@@ -287,6 +296,11 @@ async fn a_rolling_restart_fails_no_request_but_those_of_the_one_that_goes() {
         stop.store(true, Ordering::SeqCst);
         let (reads, longest) = reader.await.unwrap();
         println!("{reads} reads, the longest {longest:?}");
+        let acknowledged = its_own.await.unwrap();
+        let key = format!("{going}-{going}");
+        let last = acknowledged.last().unwrap().1.clone();
+        let seen = events_until(&mut watch(&channel, &key, start).await, |value| value == last).await;
+        check_watch(&seen, &acknowledged);
         for (writer, other) in writers.into_iter().zip(others) {
             let acknowledged = writer.await.unwrap();
             assert!(acknowledged.len() > 10);

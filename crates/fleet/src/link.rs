@@ -216,7 +216,8 @@ where
     B: Body<Data = Bytes> + Default + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    /// Stays connected with the newest of `peers`, until `shutdown`. `None` is nobody, or this process itself.
+    /// Stays connected with the newest of `peers`, until `shutdown`. `None` is nobody, or this process itself. A connection
+    /// that is there at the end is kept as long as it lasts, or a handle of the link.
     pub async fn run(mut self, mut peers: watch::Receiver<Option<Peer>>, shutdown: Shutdown) {
         let mut pause = PAUSE_MIN;
         while !shutdown.has_begun() {
@@ -242,7 +243,7 @@ where
                 }
             }
         }
-        self.lost("this process is stopping");
+        // The connection stays as it is, for what clients of this process still have under way.
     }
 
     /// Connects, and waits until the connection has ended, or for a pause. Returns whether there was a connection.

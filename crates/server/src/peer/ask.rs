@@ -51,6 +51,7 @@ impl Question {
                     let (revision, compacted) = (partition.revision(), partition.compacted());
                     return Ok(Confirmed { revision, compacted });
                 }
+                Route::Nowhere => return Err(NotConfirmed::NoLeader("this server is stopping".to_owned())),
                 Route::There(connection) => {
                     tried = Some(connection.id);
                     match self.ask_at(connection).await {

@@ -135,6 +135,7 @@ impl Forwarding<'_> {
                     return Ok(Forwarded::Here(Request::from_parts(head, Body::new(Full::new(body)))));
                 }
                 Route::There(connection) => connection,
+                Route::Nowhere => return Err(EtcdError::Unhealthy.into()),
             };
             tried = Some(connection.id);
             let body = Body::new(Full::new(body.clone()));
@@ -176,6 +177,7 @@ impl Forwarding<'_> {
         let connection = match self.in_time(late, self.peers.standing.route(None)).await? {
             Route::Here => return Ok(Forwarded::Here(request)),
             Route::There(connection) => connection,
+            Route::Nowhere => return Err(EtcdError::NoLeader.into()),
         };
         let (head, body) = request.into_parts();
         let request = self.addressed(&head, body, &connection)?;

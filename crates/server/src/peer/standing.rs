@@ -25,6 +25,8 @@ pub(crate) enum Route {
     Here,
     /// It is sent to the leader.
     There(Connection),
+    /// Nowhere: this process stops, and knows nobody who leads.
+    Nowhere,
 }
 
 impl Standing {
@@ -62,8 +64,12 @@ impl Standing {
             {
                 return Route::There(connection);
             }
+            if self.stopping.has_begun() && passed_over.is_none() {
+                return Route::Nowhere;
+            }
             tokio::select! {
                 biased;
+                () = self.stopping.begun(), if passed_over.is_none() => {}
                 changed = here.changed() => if changed.is_err() { std::future::pending().await },
                 () = link.changed() => {}
                 () = &mut retry, if passed_over.is_some() => passed_over = None,
