@@ -16,6 +16,7 @@ pub(crate) mod service;
 mod standing;
 
 use std::convert::Infallible;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -109,6 +110,7 @@ impl Peers {
         supervisor.spawn("questions", TaskKind::Essential, forever(asking));
         store.ask_through(Arc::new(ask::Leader { asks }));
 
+        let rank = Arc::<AtomicU32>::default();
         let feeds = Arc::new(Feeds::default());
         store.partition.follow(feeds.clone());
         store.system.follow(feeds.clone());
@@ -119,6 +121,7 @@ impl Peers {
             cluster_id,
             name: own.name.clone(),
             interval: fleet.leader_lease / LOOKS_PER_LEASE,
+            rank: rank.clone(),
         };
         supervisor.spawn("follow", TaskKind::Essential, following.run(shutdown.clone()));
 
@@ -134,7 +137,7 @@ impl Peers {
             departure: Arc::default(),
             fleet,
         });
-        let heartbeat = heartbeat::Heartbeat::new(peers.clone(), clock);
+        let heartbeat = heartbeat::Heartbeat::new(peers.clone(), clock, rank);
         supervisor.spawn("membership", TaskKind::Essential, heartbeat.run(shutdown));
         peers
     }

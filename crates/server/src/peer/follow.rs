@@ -1,6 +1,7 @@
 //! Following what the leader publishes, and the log in the engine where that is missing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base::{Clock, Shutdown};
@@ -22,6 +23,11 @@ const BEGIN_TIME_MAX: Duration = Duration::from_secs(2);
 const LOOKS_MAX: u32 = 100;
 /// And the pause between two of these looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
+/// One member after the other begins to look, so that they do not take over at the same time, in each other's way. About
+/// as long as a takeover.
+const LOOK_TURN: Duration = Duration::from_millis(80);
+/// Whoever comes later does not wait longer: the others may be dead.
+const LOOK_TURNS_MAX: u32 = 4;
 
 /// This process cannot follow any more.
 #[derive(Debug, Error)]
@@ -54,6 +60,8 @@ pub(crate) struct Following {
     pub(crate) name: String,
     /// How often the log is read while there is no stream.
     pub(crate) interval: Duration,
+    /// How many other members are before this one in the leader's list, itself left out.
+    pub(crate) rank: Arc<AtomicU32>,
 }
 
 impl Following {
@@ -207,6 +215,8 @@ impl Following {
     async fn look_for_another(&self, term: u64) {
         let mut leader = self.store.leader();
         let is_later = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.epoch.0 > term);
+        let turn = self.rank.load(Ordering::Relaxed).min(LOOK_TURNS_MAX);
+        self.clock.sleep_until(self.clock.now() + LOOK_TURN * turn).await;
         for _ in 0..LOOKS_MAX {
             self.store.look_now();
             tokio::select! {

@@ -1,6 +1,7 @@
 //! Saying to the leader that this process lives; and, while it leads, keeping the table of those who do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base::{Clock, Shutdown};
@@ -38,11 +39,13 @@ pub(crate) struct Heartbeat {
     clock: Arc<dyn Clock>,
     /// How often in a row the leader said that it serves another store.
     wrong_cluster: u32,
+    /// Where this member stands in the leader's list, for [`super::follow::Following`].
+    rank: Arc<AtomicU32>,
 }
 
 impl Heartbeat {
-    pub(crate) fn new(peers: Arc<Peers>, clock: Arc<dyn Clock>) -> Heartbeat {
-        Heartbeat { peers, clock, wrong_cluster: 0 }
+    pub(crate) fn new(peers: Arc<Peers>, clock: Arc<dyn Clock>, rank: Arc<AtomicU32>) -> Heartbeat {
+        Heartbeat { peers, clock, wrong_cluster: 0, rank }
     }
 
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), Left> {
@@ -85,7 +88,10 @@ impl Heartbeat {
             () = self.clock.sleep_until(self.clock.now() + time_max) => Err("no answer in time".to_owned()),
         };
         match answer {
-            Ok(JoinResponse { refusal, cluster_id, .. }) => {
+            Ok(JoinResponse { refusal, cluster_id, members, .. }) => {
+                let own = &self.peers.own.name;
+                let before = members.iter().filter(|member| member.name != leader.name && member.name < *own);
+                self.rank.store(u32::try_from(before.count()).unwrap_or(u32::MAX), Ordering::Relaxed);
                 let refusal = Refusal::try_from(refusal).unwrap_or(Refusal::NotLeading);
                 self.judge(refusal, cluster_id, &leader)
             }
