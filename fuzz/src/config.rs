@@ -44,6 +44,10 @@ fn check_bounds(config: &Config) {
         assert!(!config.tikv.pd_endpoints.is_empty() && config.quota_backend_bytes == 0);
         assert!(config.max_request_bytes <= 4 << 20);
     }
+    let limits = &config.client_limits;
+    assert!(limits.connections_per_client_max >= 1);
+    assert!(limits.connections_per_client_max <= limits.connections_max);
+    assert!(limits.streams_per_connection_max >= 1 && limits.calls_per_client_max >= 1);
     let tls = &config.client_tls;
     assert_eq!(tls.settings().is_some(), tls.cert_file.is_some());
     assert!(tls.trusted_ca_file.is_some() || !tls.client_cert_auth && tls.crl_file.is_none());
@@ -62,6 +66,7 @@ fn check_bounds(config: &Config) {
 /// The flags that say what a configuration holds.
 fn written(config: &Config) -> Vec<OsString> {
     let urls = |urls: &[ListenUrl]| urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let limits = &config.client_limits;
     let format = match config.log.format {
         LogFormat::Human => "human",
         LogFormat::Json => "json",
@@ -91,6 +96,11 @@ fn written(config: &Config) -> Vec<OsString> {
         ("engine", config.engine.name().to_owned()),
         ("pd-endpoints", tikv.pd_endpoints.join(",")),
         ("listen-metrics-urls", urls(&config.listen_metrics_urls)),
+        ("max-concurrent-streams", limits.streams_per_connection_max.to_string()),
+        ("max-connections", limits.connections_max.to_string()),
+        ("max-connections-per-client", limits.connections_per_client_max.to_string()),
+        ("max-calls-per-client", limits.calls_per_client_max.to_string()),
+        ("max-inflight-bytes-per-client", limits.bytes_per_client_max.to_string()),
         ("cert-file", file(&tls.cert_file)),
         ("key-file", file(&tls.key_file)),
         ("trusted-ca-file", file(&tls.trusted_ca_file)),

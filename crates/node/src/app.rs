@@ -6,12 +6,13 @@ use engine::Engine;
 use partition::{Candidate, LeaderLease, OpenFailure, Presence, Settings, Store};
 use prometheus_client::registry::Registry;
 use server::tls::{TlsAcceptor, TlsError, TlsSettings};
-use server::{Fleet, Metrics, Server, Serves, while_waiting};
+use server::{ClientLimits, Fleet, Metrics, Server, Serves, while_waiting};
 use thiserror::Error;
 use tracing::{debug, warn};
 
 use crate::config::{Config, EngineKind, ListenUrl, TlsConfig};
 use crate::engines::{EngineError, open_engine, tend};
+use crate::limits::connections_max;
 use crate::listen::{ListenError, Listening, Sockets, open_to_clients};
 use crate::name::with_name;
 use crate::running::Running;
@@ -324,6 +325,10 @@ fn server_config(config: &Config, cluster_id: u64, advertised: Vec<String>) -> s
         max_txn_ops: config.max_txn_ops,
         quota_backend_bytes: config.quota_backend_bytes,
         watch_progress_notify_interval: config.watch_progress_notify_interval,
+        client_limits: ClientLimits {
+            connections_max: connections_max(config.client_limits.connections_max),
+            ..config.client_limits.clone()
+        },
         ..server::Config::default()
     }
 }

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use layout::KeySpace;
+use server::ClientLimits;
 
 pub use problem::Problems;
 pub use read::{Command, read};
@@ -74,6 +75,8 @@ pub struct Config {
     pub history_bytes_max: usize,
     /// The bytes of values to keep in memory.
     pub cache_bytes_max: u64,
+    /// What clients may take up.
+    pub client_limits: ClientLimits,
     /// What is logged, and how.
     pub log: LogConfig,
 }

@@ -13,3 +13,19 @@ pub fn raise_open_files() {
         warn!(%error, "the limit of open files stays as it is");
     }
 }
+
+/// What the process keeps of its files for itself: the engine's segments, the log, what is read now and then.
+const OWN_FILES_MIN: u64 = 256;
+
+/// How many connections may be open: as many as were `wanted`, or as many as the process may have files for.
+pub(crate) fn connections_max(wanted: usize) -> usize {
+    let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
+    let possible = usize::try_from(files.saturating_sub(OWN_FILES_MIN).max(1)).unwrap_or(usize::MAX);
+    if possible < wanted {
+        warn!(
+            wanted,
+            possible, "the limit of open files allows fewer connections: raise it (ulimit -n, LimitNOFILE=)"
+        );
+    }
+    possible.min(wanted)
+}

@@ -28,6 +28,37 @@ pub struct Config {
     /// How long a request that changes something may take before it is answered as timed out: it may still happen
     /// then.
     pub request_timeout: Duration,
+    /// What clients may take up.
+    pub client_limits: ClientLimits,
+}
+
+/// What clients may take up, so that one leaves the others what they need. A client is an IPv4 address, or an IPv6
+/// network of /64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// Connections of all clients together, at least one.
+    pub connections_max: usize,
+    /// Connections of one client, at least one. kube-apiserver has one for each kind of object, so hundreds.
+    pub connections_per_client_max: usize,
+    /// Calls at a time on one connection; the client's library waits with further ones.
+    pub streams_per_connection_max: u32,
+    /// Calls at a time of one client, streams too.
+    pub calls_per_client_max: usize,
+    /// Bytes of requests and answers of one client that are in memory, beyond its largest answers.
+    pub bytes_per_client_max: usize,
+}
+
+impl Default for ClientLimits {
+    /// Far beyond what several kube-apiservers behind one address need.
+    fn default() -> ClientLimits {
+        ClientLimits {
+            connections_max: 20_000,
+            connections_per_client_max: 4096,
+            streams_per_connection_max: 10_000,
+            calls_per_client_max: 50_000,
+            bytes_per_client_max: 512 << 20,
+        }
+    }
 }
 
 impl Default for Config {
@@ -44,6 +75,7 @@ impl Default for Config {
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
             request_timeout: Duration::from_secs(7),
+            client_limits: ClientLimits::default(),
         }
     }
 }

@@ -50,7 +50,7 @@ pub async fn request_body(pieces: Vec<Bytes>, message_bytes_max: usize) -> (Byte
     let frames = pieces.into_iter().map(|piece| Ok::<_, Status>(http_body::Frame::data(piece)));
     let received = Counter::default();
     let stream = StreamBody::new(futures_util::stream::iter(frames));
-    let mut body = RequestBody::new(stream, message_bytes_max, received.clone());
+    let mut body = RequestBody::new(stream, message_bytes_max, received.clone(), None);
     let mut through = Vec::new();
     let ended = loop {
         match body.frame().await {

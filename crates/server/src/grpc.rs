@@ -1,5 +1,6 @@
 //! gRPC calls on their way to the services and back: found, limited, counted, and ended when the server stops.
 
+mod pieces;
 mod request_body;
 mod response_body;
 
@@ -22,6 +23,8 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::backend::Backend;
+use crate::clients::{AnswerBytes, Caller};
+use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::peer::forward::{
     Forwarded, Forwarding, body_bytes_max, forwarded_service, is_endless, is_forwarded,
@@ -33,6 +36,7 @@ use crate::rpc::kv::KvService;
 use crate::rpc::lease::LeaseService;
 use crate::rpc::maintenance::MaintenanceService;
 use crate::watch::WatchService;
+use pieces::{Offered, Pieces};
 pub(crate) use request_body::RequestBody;
 use response_body::Counted;
 
@@ -95,13 +99,29 @@ impl Grpc {
         let path = request.uri().path();
         let Some(method) = metrics.grpc.method(path) else { return self.unknown(path).into_http() };
         let counted = Counted::begin(method.clone(), metrics.grpc.sent_bytes.clone(), clock.clone());
+        let client = request.extensions().get::<Arc<Caller>>().cloned();
+        let call = match client.as_ref().map(|caller| caller.client().begin_call()).transpose() {
+            Ok(call) => call,
+            Err(status) => return refuse(counted, metrics, status),
+        };
         let message_bytes_max = config.max_request_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
         let received = metrics.grpc.received_bytes.clone();
-        let request = request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, received)));
+        let request =
+            request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, received, call.clone())));
         let response = self.carry_out(&method.service, request, message_bytes_max).await;
         let code = response.headers().get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()));
         let stopping = method.is_endless.then(|| stopping.clone());
-        response.map(|body| Body::new(counted.around(body, code, stopping)))
+        let offered = match (call, client) {
+            (Some(call), Some(client)) => {
+                let made = response.extensions().get::<AnswerBytes>().copied();
+                if let Some(AnswerBytes(bytes)) = made {
+                    call.answer(bytes);
+                }
+                Some(Offered::new(call, client.stalls.begin(clock.now()), clock.clone(), made.is_some()))
+            }
+            _ => None,
+        };
+        response.map(|body| Body::new(Pieces::new(counted.around(body, code, stopping), offered)))
     }
 
     /// Has a client's call carried out, here or by whoever leads.
@@ -139,7 +159,8 @@ impl Grpc {
         let Backend { clock, config, stopping, .. } = self.backend.as_ref();
         let message_bytes_max = config.max_request_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
         let uncounted = || prometheus_client::metrics::counter::Counter::default();
-        let request = request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, uncounted())));
+        let request =
+            request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, uncounted(), None)));
         let is_endless = is_endless(request.uri().path());
         let response = match (&self.backend.peers, &self.peer) {
             (Some(peers), Some(peer)) => match entrance(request.uri().path(), peers, request.headers()) {
@@ -166,6 +187,13 @@ impl Grpc {
             None => Status::unimplemented(format!("malformed method name: {path:?}")),
         }
     }
+}
+
+/// Answers a call that the client has no room for.
+fn refuse(counted: Counted, metrics: &Metrics, status: Status) -> Response<Body> {
+    metrics.clients.refused_calls.inc();
+    let code = status.code();
+    status.into_http().map(|body| Body::new(counted.around(body, Some(code), None)))
 }
 
 impl Services {

@@ -12,6 +12,7 @@ pub(crate) mod frames;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const CALM_DOWN: &[u8] =
 pub(crate) struct PingGuard<S> {
     stream: S,
     clock: Arc<dyn Clock>,
+    /// Set when the client has sent anything.
+    spoke: Arc<AtomicBool>,
     inbound: Frames,
     outbound: Frames,
     last_ping: Option<Duration>,
@@ -46,10 +49,11 @@ pub(crate) struct PingGuard<S> {
 }
 
 impl<S> PingGuard<S> {
-    pub(crate) fn new(stream: S, clock: Arc<dyn Clock>) -> PingGuard<S> {
+    pub(crate) fn new(stream: S, clock: Arc<dyn Clock>, spoke: Arc<AtomicBool>) -> PingGuard<S> {
         PingGuard {
             stream,
             clock,
+            spoke,
             inbound: Frames::new(Direction::FromClient),
             outbound: Frames::new(Direction::FromServer),
             last_ping: None,
@@ -61,11 +65,14 @@ impl<S> PingGuard<S> {
     }
 
     /// A connection whose other end may ping as often as it likes.
-    pub(crate) fn off(stream: S, clock: Arc<dyn Clock>) -> PingGuard<S> {
-        PingGuard { strikes_max: u32::MAX, ..PingGuard::new(stream, clock) }
+    pub(crate) fn off(stream: S, clock: Arc<dyn Clock>, spoke: Arc<AtomicBool>) -> PingGuard<S> {
+        PingGuard { strikes_max: u32::MAX, ..PingGuard::new(stream, clock, spoke) }
     }
 
     fn received(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() && !self.spoke.load(Ordering::Relaxed) {
+            self.spoke.store(true, Ordering::Relaxed);
+        }
         let mut pings = 0;
         self.inbound.pass(bytes, |frame| pings += u32::from(frame == Frame::Ping));
         for _ in 0..pings {

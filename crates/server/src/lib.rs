@@ -15,6 +15,7 @@
 
 mod admission;
 mod backend;
+mod clients;
 mod config;
 mod convert;
 mod error;
@@ -36,7 +37,7 @@ mod waiting;
 // The watch service; it is built from the same `Backend` as the services of `rpc`.
 mod watch;
 
-pub use config::Config;
+pub use config::{ClientLimits, Config};
 pub use leases::Leases;
 pub use metrics::Metrics;
 pub use peer::{Departure, Fleet};

@@ -31,6 +31,7 @@ pub struct Metrics {
     pub(crate) watch: Arc<WatchMetrics>,
     pub(crate) leases: Arc<LeaseMetrics>,
     pub(crate) disk: Arc<Disk>,
+    pub(crate) clients: Arc<ClientMetrics>,
     pub(crate) server: Arc<store::ServerMetrics>,
 }
 
@@ -44,6 +45,7 @@ impl Metrics {
             watch: Arc::new(WatchMetrics::new(registry)),
             leases: Arc::new(LeaseMetrics::new(registry)),
             disk: Arc::new(Disk::new(registry)),
+            clients: Arc::new(ClientMetrics::new(registry)),
             server: Arc::new(store::ServerMetrics::new(registry)),
         }
     }
@@ -192,6 +194,35 @@ impl LeaseMetrics {
         counter("lease_renewed", "Leases renewed", &leases.renewed);
         counter("server_lease_expired", "Leases that expired", &leases.expired);
         leases
+    }
+}
+
+/// What is counted of clients that take too much.
+#[derive(Debug, Default)]
+pub(crate) struct ClientMetrics {
+    pub(crate) refused_connections: Counter,
+    pub(crate) refused_calls: Counter,
+    pub(crate) cut_connections: Counter,
+}
+
+impl ClientMetrics {
+    fn new(registry: &mut Registry) -> ClientMetrics {
+        let clients = ClientMetrics::default();
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(format!("orlop_client_{name}"), help, counter.clone());
+        };
+        counter(
+            "connections_refused",
+            "Connections refused, as there were too many",
+            &clients.refused_connections,
+        );
+        counter(
+            "calls_refused",
+            "Calls refused, as the client had too much under way",
+            &clients.refused_calls,
+        );
+        counter("connections_cut", "Connections cut, as the client stood still", &clients.cut_connections);
+        clients
     }
 }
 

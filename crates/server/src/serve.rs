@@ -1,7 +1,8 @@
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::{Shutdown, TaskKind};
@@ -15,13 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
-use tracing::{Instrument, debug, debug_span, warn};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
+use crate::clients::{Caller, Full, Seat};
 use crate::config::Config;
 use crate::grpc::is_grpc;
 use crate::keepalive::PingGuard;
 use crate::server::{Server, Shared};
-use crate::tls::TlsAcceptor;
+use crate::tls::{ClientName, TlsAcceptor};
 
 /// How much a client may send on one stream before it is read: the largest usual request, so that it takes one round
 /// trip. (HTTP/2 itself says 64 KiB, which makes a large put wait for the network several times.)
@@ -36,6 +38,10 @@ const RESET_STREAMS_PENDING_MAX: usize = 4096;
 /// As Go's servers do, so that the connections of machines that vanished end within minutes.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 const TCP_KEEPALIVE_PROBES: u32 = 9;
+/// Until when a connection has to say its first word.
+const FIRST_WORD_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often a connection is looked at for a client that stands still.
+const LOOK_INTERVAL: Duration = Duration::from_secs(15);
 /// How long to wait after a connection could not be accepted (no file descriptors, most likely).
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(50);
 /// After so many failures in a row the listener counts as lost.
@@ -100,6 +106,14 @@ impl Server {
         accepted
     }
 
+    /// A place for a connection. Members take none: no client can keep them out.
+    fn seat(&self, serves: Serves, address: IpAddr) -> Result<Option<Seat>, Full> {
+        match serves {
+            Serves::Everything | Serves::Observation => self.shared.clients.connect(address).map(Some),
+            Serves::Peers => Ok(None),
+        }
+    }
+
     async fn accept(
         &self,
         listener: Listener,
@@ -118,12 +132,21 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => {
                     failures = 0;
+                    let seat = match self.seat(listener.serves, peer.ip()) {
+                        Ok(seat) => seat,
+                        Err(full) => {
+                            self.shared.backend.metrics.clients.refused_connections.inc();
+                            debug!(%peer, %full, "a connection was refused");
+                            continue;
+                        }
+                    };
                     tune(&stream);
                     let connection = Connection {
                         shared: self.shared.clone(),
                         builder: builder.clone(),
                         serves: listener.serves,
                         peer,
+                        seat,
                     };
                     let work = connection.run(stream, listener.tls.clone(), shutdown.clone(), cut.clone());
                     let token = connections.token();
@@ -154,37 +177,46 @@ struct Connection {
     builder: Arc<Builder<TokioExecutor>>,
     serves: Serves,
     peer: SocketAddr,
+    /// Among the clients; members have none.
+    seat: Option<Seat>,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream, tls: Option<TlsAcceptor>, shutdown: Shutdown, cut: Shutdown) {
-        let Some(tls) = tls else { return self.serve(stream, shutdown, cut).await };
+        let Some(tls) = tls else { return self.serve(stream, None, shutdown, cut).await };
         match shutdown.or(tls.accept(stream)).await {
-            Ok(Ok(accepted)) => self.serve(accepted.stream, shutdown, cut).await,
+            Ok(Ok(accepted)) => self.serve(accepted.stream, accepted.client, shutdown, cut).await,
             Ok(Err(error)) if error.is_probe() => debug!(peer = %self.peer, %error, "a TLS handshake ended"),
             Ok(Err(error)) => warn!(peer = %self.peer, %error, "a TLS handshake failed"),
             Err(_) => {}
         }
     }
 
-    async fn serve<S>(self, stream: S, shutdown: Shutdown, cut: Shutdown)
+    async fn serve<S>(self, stream: S, name: Option<ClientName>, shutdown: Shutdown, cut: Shutdown)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Connection { shared, builder, serves, peer } = self;
-        let clock = shared.backend.clock.clone();
-        let service = service_fn(move |request| {
+        let Connection { shared, builder, serves, peer, seat } = self;
+        let (clock, metrics) = (shared.backend.clock.clone(), shared.backend.metrics.clone());
+        let caller = seat.map(|seat| Caller::new(seat, name));
+        let calling = caller.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             let shared = shared.clone();
+            if let Some(caller) = &calling {
+                request.extensions_mut().insert(caller.clone());
+            }
             async move { Ok::<_, Infallible>(answer(&shared, request, serves, peer).await) }
         });
+        let spoke = Arc::new(AtomicBool::new(false));
         let stream = match serves {
-            Serves::Everything | Serves::Observation => PingGuard::new(stream, clock),
+            Serves::Everything | Serves::Observation => PingGuard::new(stream, clock.clone(), spoke.clone()),
             // Servers may ask one another as often as they like.
-            Serves::Peers => PingGuard::off(stream, clock),
+            Serves::Peers => PingGuard::off(stream, clock.clone(), spoke.clone()),
         };
+        let greeted_until = clock.now() + FIRST_WORD_TIME_MAX;
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
-        let mut draining = false;
+        let (mut draining, mut next_look) = (false, clock.now() + LOOK_INTERVAL);
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
@@ -200,6 +232,18 @@ impl Connection {
                     connection.as_mut().graceful_shutdown();
                 }
                 () = cut.begun() => return,
+                () = clock.sleep_until(next_look) => {
+                    let now = clock.now();
+                    next_look = now + LOOK_INTERVAL;
+                    let is_silent = now >= greeted_until && !spoke.load(Ordering::Relaxed);
+                    if is_silent || caller.as_ref().is_some_and(|caller| caller.stalls.are_there(now)) {
+                        metrics.clients.cut_connections.inc();
+                        let reason = if is_silent { "it has said nothing" } else { "it takes no answers" };
+                        let name = caller.as_ref().and_then(|caller| caller.name.as_ref()).map(ClientName::as_str);
+                        info!(%peer, name, reason, "cutting off a client");
+                        return;
+                    }
+                }
             }
         }
     }
@@ -233,7 +277,7 @@ fn connection_builder(config: &Config) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(u32::MAX)
+        .max_concurrent_streams(config.client_limits.streams_per_connection_max)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_pending_accept_reset_streams(RESET_STREAMS_PENDING_MAX)
         // How often clients may ask whether the connection lives is the `PingGuard`'s business.

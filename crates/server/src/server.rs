@@ -6,6 +6,7 @@ use partition::Store;
 use prometheus_client::registry::Registry;
 
 use crate::backend::Backend;
+use crate::clients::Clients;
 use crate::config::Config;
 use crate::grpc::Grpc;
 use crate::http::Http;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) supervisor: Supervisor,
     pub(crate) grpc: Grpc,
     pub(crate) http: Http,
+    pub(crate) clients: Arc<Clients>,
 }
 
 impl Server {
@@ -70,9 +72,10 @@ impl Server {
             peers,
             stopping: Shutdown::new(),
         });
+        let clients = Clients::new(backend.config.client_limits.clone());
         let grpc = Grpc::new(&backend);
         let http = Http::new(backend.clone(), registry);
-        Server { shared: Arc::new(Shared { backend, supervisor, grpc, http }) }
+        Server { shared: Arc::new(Shared { backend, supervisor, grpc, http, clients }) }
     }
 
     /// Where it is noted, once, why the server left the fleet by itself. It stops then.

@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use watch::{Hub, Session};
 
 use crate::backend::Backend;
+use crate::clients::Caller;
 use driver::Driver;
 pub use history::{PartitionHistory, hub_of};
 
@@ -43,8 +44,9 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = request.extensions().get::<Arc<Caller>>().cloned();
         let session = Session::new(self.hub.clone(), self.history.clone());
-        let driver = Driver::new(self.backend.clone(), session, request.into_inner());
+        let driver = Driver::new(self.backend.clone(), session, request.into_inner(), caller);
         // No task and no queue between: the next response is made when the connection has room for it, so that a
         // slow client holds one response at most.
         let responses = futures_util::stream::unfold(driver, async |mut driver| {

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use layout::KeySpace;
+use server::ClientLimits;
 use server::tls::TlsVersion;
 use tracing::Level;
 
@@ -103,6 +104,10 @@ fn check(config: &Config, problems: &mut Problems) {
         ));
     }
     config.client_tls.check(clients, metrics, problems);
+    let limits = &config.client_limits;
+    if limits.connections_per_client_max > limits.connections_max {
+        problems.add("--max-connections-per-client: is more than --max-connections");
+    }
     if config.engine == EngineKind::Tikv {
         check_tikv(config, problems);
     }
@@ -175,6 +180,7 @@ fn unset() -> Config {
         quota_backend_bytes: 0,
         history_bytes_max: 0,
         cache_bytes_max: 0,
+        client_limits: ClientLimits::default(),
         log: LogConfig { level: Level::INFO, format: LogFormat::Human },
     }
 }

@@ -17,6 +17,12 @@ const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 const TIKV_GC_LIFETIME_MIN: Duration = Duration::from_secs(60);
 /// A heartbeat is a commit, and four of them have to fit.
 const LEADER_LEASE_MIN: Duration = Duration::from_millis(500);
+/// Each connection is a file, and a process has no more.
+const CONNECTIONS_MAX: usize = 1_000_000;
+/// Each takes some kilobytes.
+const CALLS_MAX: usize = 1_000_000;
+/// The largest requests have to fit.
+const INFLIGHT_BYTES_MIN: u64 = 128 << 20;
 /// Above it the bytes could not be addressed on every machine.
 const MEMORY_BYTES_MAX: u64 = 1 << 40;
 
@@ -278,6 +284,19 @@ pub(crate) static SETTINGS: &[Setting] = &[
         set: |config, value| values::number(value, 1..=TXN_OPS_MAX).map(|ops| config.max_txn_ops = ops),
     },
     Setting {
+        name: "max-concurrent-streams",
+        value: "COUNT",
+        default: "10000",
+        family: Family::Etcd,
+        summary: "The most calls at a time on one connection",
+        detail: "From 1 to 4294967295, etcd's default. A client's library waits with further calls until one ends; a \
+                 watch stream is one call, with any number of watchers.",
+        set: |config, value| {
+            values::number(value, 1..=u32::MAX)
+                .map(|count| config.client_limits.streams_per_connection_max = count)
+        },
+    },
+    Setting {
         name: "quota-backend-bytes",
         value: "BYTES",
         default: "0",
@@ -414,6 +433,59 @@ pub(crate) static SETTINGS: &[Setting] = &[
                  (`--peer-cert-allowed-cn`).",
         set: |config, value| {
             config.client_tls.allowed_cns = values::list(value);
+            Ok(())
+        },
+    },
+    Setting {
+        name: "max-connections",
+        value: "COUNT",
+        default: "20000",
+        family: Family::Own,
+        summary: "The most connections of all clients together",
+        detail: "From 1 to 1000000. A further one is closed at once. When the process may open fewer files, less 256 \
+                 for itself, then that counts.",
+        set: |config, value| {
+            values::number(value, 1..=CONNECTIONS_MAX)
+                .map(|count| config.client_limits.connections_max = count)
+        },
+    },
+    Setting {
+        name: "max-connections-per-client",
+        value: "COUNT",
+        default: "4096",
+        family: Family::Own,
+        summary: "The most connections from one address",
+        detail: "At most `--max-connections`. A client is an IPv4 address or an IPv6 network of /64. kube-apiserver has a \
+                 connection for each kind of object. Set it higher for clients behind one proxy.",
+        set: |config, value| {
+            values::number(value, 1..=CONNECTIONS_MAX)
+                .map(|count| config.client_limits.connections_per_client_max = count)
+        },
+    },
+    Setting {
+        name: "max-calls-per-client",
+        value: "COUNT",
+        default: "50000",
+        family: Family::Own,
+        summary: "The most calls at a time from one address, streams too",
+        detail: "From 1 to 1000000. A further one is refused with `etcdserver: too many requests`, and has not happened.",
+        set: |config, value| {
+            values::number(value, 1..=CALLS_MAX)
+                .map(|count| config.client_limits.calls_per_client_max = count)
+        },
+    },
+    Setting {
+        name: "max-inflight-bytes-per-client",
+        value: "BYTES",
+        default: "536870912",
+        family: Family::Own,
+        summary: "The most memory for requests and answers of one address",
+        detail: "Above it, calls are refused with `etcdserver: too many requests`, and have not happened. Answers count \
+                 until the client has taken them; one that is being made is finished, however large it is.",
+        set: |config, value| {
+            let bytes = values::number(value, INFLIGHT_BYTES_MIN..=MEMORY_BYTES_MAX)?;
+            config.client_limits.bytes_per_client_max =
+                usize::try_from(bytes).map_err(|_| "too large for this machine".to_owned())?;
             Ok(())
         },
     },

@@ -125,6 +125,11 @@ fn every_setting_can_be_given_in_all_three_ways() {
         ("tikv-gc", "hold"),
         ("leader-lease", "5s"),
         ("listen-metrics-urls", "http://127.0.0.1:1,http://[::1]:1"),
+        ("max-concurrent-streams", "250"),
+        ("max-connections", "10000"),
+        ("max-connections-per-client", "100"),
+        ("max-calls-per-client", "7"),
+        ("max-inflight-bytes-per-client", "1000000000"),
         ("cert-file", "/cert"),
         ("key-file", "/key"),
         ("trusted-ca-file", "/ca"),
@@ -266,6 +271,14 @@ fn wrong_values_are_refused_with_what_was_expected() {
         (
             "--listen-metrics-urls=http://127.0.0.1:2379",
             "--listen-metrics-urls: http://127.0.0.1:2379 is among --listen-client-urls too, which serve the same",
+        ),
+        (
+            "--max-connections=10 --max-connections-per-client=11",
+            "--max-connections-per-client: is more than --max-connections",
+        ),
+        (
+            "--max-inflight-bytes-per-client=1",
+            "--max-inflight-bytes-per-client: \"1\": expected a whole number from 134217728 to 1099511627776",
         ),
         ("--config-file=gone.toml", "gone.toml: the configuration file cannot be read: entity not found"),
         ("start", "start: there is no such command"),

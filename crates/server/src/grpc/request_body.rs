@@ -1,10 +1,13 @@
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 use tonic::Status;
+
+use crate::clients::Call;
 
 /// A message's flag and length, before each message.
 const PREFIX_BYTES: usize = 5;
@@ -15,6 +18,8 @@ pub(crate) struct RequestBody<B> {
     body: B,
     message_bytes_max: usize,
     received: Counter,
+    /// Whose memory the messages take; nobody's in a call that no connection makes.
+    call: Option<Arc<Call>>,
     /// The bytes of a prefix so far; complete at [`PREFIX_BYTES`].
     prefix: [u8; PREFIX_BYTES],
     prefix_len: usize,
@@ -23,11 +28,17 @@ pub(crate) struct RequestBody<B> {
 }
 
 impl<B> RequestBody<B> {
-    pub(crate) fn new(body: B, message_bytes_max: usize, received: Counter) -> RequestBody<B> {
+    pub(crate) fn new(
+        body: B,
+        message_bytes_max: usize,
+        received: Counter,
+        call: Option<Arc<Call>>,
+    ) -> RequestBody<B> {
         RequestBody {
             body,
             message_bytes_max,
             received,
+            call,
             prefix: [0; PREFIX_BYTES],
             prefix_len: 0,
             message_left: 0,
@@ -62,6 +73,9 @@ impl<B> RequestBody<B> {
             let max = self.message_bytes_max;
             let text = format!("grpc: received message larger than max ({length} vs. {max})");
             return Err(Status::resource_exhausted(text));
+        }
+        if let Some(call) = &self.call {
+            call.receive(length)?;
         }
         self.received.inc_by(length as u64);
         self.prefix_len = 0;
@@ -111,7 +125,7 @@ mod tests {
             wire.chunks(frame_len).map(|part| Ok(Frame::data(Bytes::copy_from_slice(part)))).collect();
         let received = Counter::default();
         let body = StreamBody::new(futures_util::stream::iter(frames));
-        let read = RequestBody::new(body, 300, received.clone()).collect().await;
+        let read = RequestBody::new(body, 300, received.clone(), None).collect().await;
         (read.map(|body| body.to_bytes().len()), received.get())
     }
 

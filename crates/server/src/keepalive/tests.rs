@@ -13,7 +13,7 @@ const HEADERS: &[u8] = b"\x00\x00\x02\x01\x04\x00\x00\x00\x01hh";
 fn connection() -> (DuplexStream, PingGuard<DuplexStream>, ManualClock) {
     let (client, server) = tokio::io::duplex(1 << 16);
     let clock = ManualClock::default();
-    let guard = PingGuard::new(server, Arc::new(clock.clone()));
+    let guard = PingGuard::new(server, Arc::new(clock.clone()), Arc::default());
     (client, guard, clock)
 }
 

@@ -3,6 +3,8 @@
 use prost::Message;
 use tonic::{Response, Status};
 
+use crate::clients::AnswerBytes;
+
 /// The largest answer that is sent in one message: HTTP/2 here takes no more at once (2 GiB less 1, of which 5 bytes
 /// are gRPC's), and a client in Go no more either.
 const ANSWER_BYTES_MAX: usize = i32::MAX as usize - 5;
@@ -19,7 +21,10 @@ fn within<M: Message>(bytes_max: usize, answer: M) -> Result<Response<M>, Status
         let text = format!("grpc: trying to send message larger than max ({length} vs. {bytes_max})");
         return Err(Status::resource_exhausted(text));
     }
-    Ok(Response::new(answer))
+    let mut response = Response::new(answer);
+    // Counted against the client from now on, not only once it is encoded.
+    response.extensions_mut().insert(AnswerBytes(length));
+    Ok(response)
 }
 
 #[cfg(test)]

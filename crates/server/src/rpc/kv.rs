@@ -15,6 +15,7 @@ use super::answer::sendable;
 use super::range_stream;
 use crate::admission::cost_bytes;
 use crate::backend::Backend;
+use crate::clients::Caller;
 use crate::convert::{from_proto, to_proto};
 use crate::error::EtcdError;
 use crate::failure;
@@ -22,6 +23,8 @@ use crate::failure;
 /// How often the newest state is read when it is compacted under the read: each time history has been given up at a
 /// revision that was the newest a moment ago.
 pub(super) const READS_MAX: usize = 5;
+/// A read of more keys counts as one without a limit. Kubernetes reads pages of 500, and its API server of 10 000.
+const PAGE_KEYS_MAX: usize = 1000;
 
 /// The KV service.
 pub(crate) struct KvService(pub(crate) Arc<Backend>);
@@ -83,12 +86,22 @@ async fn read(
     }
 }
 
+/// A read that may find more than a page of a list.
+fn is_unlimited(op: &RangeOp) -> bool {
+    !op.range.is_single() && !op.count_only && !(1..=PAGE_KEYS_MAX).contains(&op.limit)
+}
+
 #[async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        let caller = request.extensions().get::<Arc<Caller>>().cloned();
         let request = request.into_inner();
         let serializable = request.serializable;
         let op = from_proto::range(request)?;
+        let _permit = match &caller {
+            Some(caller) if is_unlimited(&op) => caller.client().unlimited_reads.acquire().await.ok(),
+            _ => None,
+        };
         let backend = &self.0;
         backend.metrics.mvcc.ranges.inc();
         let (newest, outcome) =

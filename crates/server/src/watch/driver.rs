@@ -14,12 +14,11 @@ use tracing::{debug, warn};
 use watch::{Filter, HistoryError, Request, Session, Update, WatchId};
 
 use crate::backend::Backend;
+use crate::clients::{Caller, WATCHERS_MAX};
 use crate::convert::to_proto;
 use crate::error::EtcdError;
 use crate::failure;
 
-/// One stream may have this many watchers; kube-apiserver has one or two on each.
-const WATCHERS_MAX: usize = 100_000;
 /// The watcher id of an answer that is about no watcher, or about all of a stream.
 const NO_WATCHER: i64 = -1;
 
@@ -27,6 +26,8 @@ const NO_WATCHER: i64 = -1;
 pub(super) struct Driver {
     backend: Arc<Backend>,
     session: Session,
+    /// Whose watchers they are; nobody's in a call that no connection makes.
+    caller: Option<Arc<Caller>>,
     requests: Option<Streaming<WatchRequest>>,
     /// Responses that are ready to be sent: the fragments of one, or the answers to one request.
     outbound: VecDeque<WatchResponse>,
@@ -48,11 +49,17 @@ enum Wake {
 }
 
 impl Driver {
-    pub(super) fn new(backend: Arc<Backend>, session: Session, requests: Streaming<WatchRequest>) -> Driver {
+    pub(super) fn new(
+        backend: Arc<Backend>,
+        session: Session,
+        requests: Streaming<WatchRequest>,
+        caller: Option<Arc<Caller>>,
+    ) -> Driver {
         backend.metrics.watch.streams.inc();
         let mut driver = Driver {
             backend,
             session,
+            caller,
             requests: Some(requests),
             outbound: VecDeque::new(),
             fragmenting: HashSet::new(),
@@ -155,12 +162,16 @@ impl Driver {
         if create.start_revision < 0 {
             return self.refuse(EtcdError::Compacted.text().to_owned());
         }
-        if self.session.len() >= WATCHERS_MAX {
-            return self.refuse(format!("a stream may have at most {WATCHERS_MAX} watchers: open another"));
+        if !self.caller.as_ref().is_none_or(|caller| caller.add_watcher()) {
+            return self
+                .refuse(format!("a connection may have at most {WATCHERS_MAX} watchers: open another"));
         }
         let fragment = create.fragment;
         match self.session.watch(request_of(create)) {
-            Err(refusal) => self.refuse(refusal.to_string()),
+            Err(refusal) => {
+                self.remove_watchers(1);
+                self.refuse(refusal.to_string());
+            }
             Ok(watched) => {
                 if fragment {
                     self.fragmenting.insert(watched.id);
@@ -179,7 +190,14 @@ impl Driver {
 
     fn forget(&mut self, id: WatchId) {
         self.fragmenting.remove(&id);
+        self.remove_watchers(1);
         self.backend.metrics.watch.watchers.dec();
+    }
+
+    fn remove_watchers(&self, count: usize) {
+        if let Some(caller) = &self.caller {
+            caller.remove_watchers(count);
+        }
     }
 
     fn take(&mut self, update: Update) {
@@ -223,6 +241,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        self.remove_watchers(self.session.len());
         let watch = &self.backend.metrics.watch;
         watch.streams.dec();
         watch.watchers.dec_by(self.session.len() as i64);

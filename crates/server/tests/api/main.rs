@@ -6,6 +6,7 @@
     reason = "a test may fail, and its tasks are its own"
 )]
 
+mod clients;
 mod faults;
 mod harness;
 mod http;
