@@ -126,6 +126,7 @@ async fn serve(supervisor: &Supervisor) -> Server {
         clock,
         random,
         supervisor: supervisor.clone(),
+        permissions: None,
         config: Config::default(),
         metrics,
         registry: Arc::new(registry),

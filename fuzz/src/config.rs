@@ -101,6 +101,7 @@ fn written(config: &Config) -> Vec<OsString> {
         ("max-connections-per-client", limits.connections_per_client_max.to_string()),
         ("max-calls-per-client", limits.calls_per_client_max.to_string()),
         ("max-inflight-bytes-per-client", limits.bytes_per_client_max.to_string()),
+        ("client-permissions-file", file(&config.client_permissions_file)),
         ("cert-file", file(&tls.cert_file)),
         ("key-file", file(&tls.key_file)),
         ("trusted-ca-file", file(&tls.trusted_ca_file)),

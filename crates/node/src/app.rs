@@ -6,7 +6,7 @@ use engine::Engine;
 use partition::{Candidate, LeaderLease, OpenFailure, Presence, Settings, Store};
 use prometheus_client::registry::Registry;
 use server::tls::{TlsAcceptor, TlsError, TlsSettings};
-use server::{ClientLimits, Fleet, Metrics, Server, Serves, while_waiting};
+use server::{ClientLimits, Fleet, Metrics, Permissions, PermissionsError, Server, Serves, while_waiting};
 use thiserror::Error;
 use tracing::{debug, warn};
 
@@ -44,6 +44,9 @@ pub enum StartError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The permissions cannot be used.
+    #[error(transparent)]
+    Permissions(#[from] PermissionsError),
     /// An address is not to be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -109,6 +112,10 @@ impl App {
             EngineKind::Tikv => acceptor(config.peer_tls.settings(), &world, supervisor).await?,
             EngineKind::Embedded | EngineKind::Memory => None,
         };
+        let permissions = match &config.client_permissions_file {
+            Some(file) => Some(Permissions::open(file.clone(), world.clock.clone(), supervisor).await?),
+            None => None,
+        };
         let listeners = sockets.listeners(tls.as_ref(), peer_tls.as_ref());
         warn_of_the_clear(config);
         let mut registry = Registry::default();
@@ -141,6 +148,7 @@ impl App {
             clock: world.clock,
             random: world.random,
             supervisor: supervisor.clone(),
+            permissions,
             metrics,
             registry: Arc::new(registry),
         };

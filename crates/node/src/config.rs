@@ -75,6 +75,8 @@ pub struct Config {
     pub history_bytes_max: usize,
     /// The bytes of values to keep in memory.
     pub cache_bytes_max: u64,
+    /// Who may read and write which keys; none: whoever is let in, everything.
+    pub client_permissions_file: Option<PathBuf>,
     /// What clients may take up.
     pub client_limits: ClientLimits,
     /// What is logged, and how.

@@ -21,7 +21,8 @@ const OWN_FILES_MIN: u64 = 256;
 pub(crate) fn connections_max(wanted: usize) -> usize {
     let Some(files) = getrlimit(Resource::Nofile).current else { return wanted };
     let possible = usize::try_from(files.saturating_sub(OWN_FILES_MIN).max(1)).unwrap_or(usize::MAX);
-    if possible < wanted {
+    // Somewhat fewer is what usual limits leave of the default, and no reason to worry anybody.
+    if possible < wanted / 2 {
         warn!(
             wanted,
             possible, "the limit of open files allows fewer connections: raise it (ulimit -n, LimitNOFILE=)"

@@ -6,14 +6,17 @@ use engine::{Engine, ReadError};
 use model::Revision;
 use partition::Store;
 use proto::etcdserverpb::ResponseHeader;
-use tonic::Status;
+use tonic::{Extensions, Status};
 
+use crate::clients::Caller;
 use crate::config::Config;
 use crate::convert::to_proto::Identity;
 use crate::error::EtcdError;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::peer::Peers;
+use crate::peer::caller::OnBehalf;
+use crate::permissions::{Access, Permissions};
 
 /// What every service works with; shared by all of them and by all connections.
 pub(crate) struct Backend {
@@ -21,6 +24,8 @@ pub(crate) struct Backend {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    /// Who may do what, if that is said.
+    pub(crate) permissions: Option<Permissions>,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
     pub(crate) leases: Leases,
@@ -31,6 +36,21 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
+    /// What the client may do that has sent a request with these extensions.
+    pub(crate) fn access(&self, extensions: &Extensions) -> Access {
+        match &self.permissions {
+            None => Access::Everything,
+            Some(permissions) => match extensions.get::<OnBehalf>() {
+                Some(OnBehalf::Of(name)) => permissions.of(name.as_ref()),
+                Some(OnBehalf::Unknown) => Access::Nothing,
+                None => {
+                    let caller = extensions.get::<Arc<Caller>>();
+                    permissions.of(caller.and_then(|caller| caller.name.as_ref()))
+                }
+            },
+        }
+    }
+
     /// The header of an answer at `revision`.
     pub(crate) fn header(&self, revision: Revision) -> Option<ResponseHeader> {
         Some(self.identity().header(revision))

@@ -25,11 +25,11 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::backend::Backend;
 use crate::clients::{AnswerBytes, Caller};
 use crate::metrics::Metrics;
-use crate::peer::Peers;
 use crate::peer::forward::{
     Forwarded, Forwarding, body_bytes_max, forwarded_service, is_endless, is_forwarded,
 };
 use crate::peer::service::PeerService;
+use crate::peer::{Peers, caller};
 use crate::rpc::auth::AuthService;
 use crate::rpc::cluster::ClusterService;
 use crate::rpc::kv::KvService;
@@ -159,8 +159,10 @@ impl Grpc {
         let Backend { clock, config, stopping, .. } = self.backend.as_ref();
         let message_bytes_max = config.max_request_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
         let uncounted = || prometheus_client::metrics::counter::Counter::default();
-        let request =
+        let mut request =
             request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, uncounted(), None)));
+        let on_behalf = caller::named(request.headers());
+        request.extensions_mut().insert(on_behalf);
         let is_endless = is_endless(request.uri().path());
         let response = match (&self.backend.peers, &self.peer) {
             (Some(peers), Some(peer)) => match entrance(request.uri().path(), peers, request.headers()) {

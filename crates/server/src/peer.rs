@@ -6,6 +6,7 @@
 
 mod answers;
 mod ask;
+pub(crate) mod caller;
 mod convert;
 mod feed;
 mod follow;

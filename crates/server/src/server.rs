@@ -13,6 +13,7 @@ use crate::http::Http;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::peer::{Departure, Fleet, Peers};
+use crate::permissions::Permissions;
 
 /// What a server is made of.
 pub struct Parts {
@@ -26,6 +27,8 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// Who runs the tasks.
     pub supervisor: Supervisor,
+    /// Who may do what; none: whoever is let in may do everything.
+    pub permissions: Option<Permissions>,
     /// What it is told.
     pub config: Config,
     /// Where several servers serve the store: what it needs for that.
@@ -54,7 +57,8 @@ impl Server {
     /// A server of `parts`. From when the store leads leases expire, also while nobody serves. Must be called within a
     /// tokio runtime, before anybody else changes leases, once for a store.
     pub fn new(parts: Parts) -> Server {
-        let Parts { store, engine, clock, random, supervisor, config, fleet, metrics, registry } = parts;
+        let Parts { store, engine, clock, random, supervisor, permissions, config, fleet, metrics, registry } =
+            parts;
         let (leases, driver) =
             Leases::start(&store, clock.clone(), metrics.clone(), supervisor.shutdown().clone());
         supervisor.spawn("leases", TaskKind::Essential, driver);
@@ -66,6 +70,7 @@ impl Server {
             engine,
             clock,
             random,
+            permissions,
             config,
             metrics,
             leases,

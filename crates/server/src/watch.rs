@@ -3,6 +3,7 @@
 
 pub(crate) mod driver;
 mod history;
+mod permits;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::backend::Backend;
 use crate::clients::Caller;
 use driver::Driver;
 pub use history::{PartitionHistory, hub_of};
+use permits::Permits;
 
 /// The watch service.
 pub(crate) struct WatchService {
@@ -45,8 +47,9 @@ impl Watch for WatchService {
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = request.extensions().get::<Arc<Caller>>().cloned();
+        let permits = Permits::new(self.backend.clone(), request.extensions().clone());
         let session = Session::new(self.hub.clone(), self.history.clone());
-        let driver = Driver::new(self.backend.clone(), session, request.into_inner(), caller);
+        let driver = Driver::new(self.backend.clone(), session, request.into_inner(), caller, permits);
         // No task and no queue between: the next response is made when the connection has room for it, so that a
         // slow client holds one response at most.
         let responses = futures_util::stream::unfold(driver, async |mut driver| {

@@ -104,6 +104,12 @@ fn check(config: &Config, problems: &mut Problems) {
         ));
     }
     config.client_tls.check(clients, metrics, problems);
+    if config.client_permissions_file.is_some() && config.client_tls.trusted_ca_file.is_none() {
+        problems.add(
+            "--client-permissions-file: clients have names by their certificates: say with --trusted-ca-file which \
+             authority signs them",
+        );
+    }
     let limits = &config.client_limits;
     if limits.connections_per_client_max > limits.connections_max {
         problems.add("--max-connections-per-client: is more than --max-connections");
@@ -180,6 +186,7 @@ fn unset() -> Config {
         quota_backend_bytes: 0,
         history_bytes_max: 0,
         cache_bytes_max: 0,
+        client_permissions_file: None,
         client_limits: ClientLimits::default(),
         log: LogConfig { level: Level::INFO, format: LogFormat::Human },
     }

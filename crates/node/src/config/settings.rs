@@ -437,6 +437,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "client-permissions-file",
+        value: "FILE",
+        default: "",
+        family: Family::Own,
+        summary: "Which client may read and write which keys, by the name in its certificate, TOML",
+        detail: "Needs `--trusted-ca-file`. See [security](security.md#who-may-do-what) for what is in it. Without it whoever \
+                 is let in may do everything. Read again within a second of a change; a file that cannot be used changes \
+                 nothing and is warned of.",
+        set: |config, value| values::file(value).map(|file| config.client_permissions_file = file),
+    },
+    Setting {
         name: "max-connections",
         value: "COUNT",
         default: "20000",

@@ -130,6 +130,7 @@ fn every_setting_can_be_given_in_all_three_ways() {
         ("max-connections-per-client", "100"),
         ("max-calls-per-client", "7"),
         ("max-inflight-bytes-per-client", "1000000000"),
+        ("client-permissions-file", "/permissions"),
         ("cert-file", "/cert"),
         ("key-file", "/key"),
         ("trusted-ca-file", "/ca"),
@@ -306,6 +307,13 @@ fn what_tls_needs_is_said() {
         &[
             "--listen-metrics-urls: https://127.0.0.1:1: TLS needs a certificate and its key: give --cert-file and \
            --key-file",
+        ],
+    );
+    refused(
+        &args(&format!("{certificate} --client-permissions-file=/p")),
+        &[
+            "--client-permissions-file: clients have names by their certificates: say with --trusted-ca-file which \
+           authority signs them",
         ],
     );
     refused(&args("--cert-file=/c"), &["--cert-file, --key-file: both have to be given, or none"]);

@@ -5,6 +5,7 @@
 
 mod passed;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Clock;
@@ -17,7 +18,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tracing::{debug, warn};
 
-use super::{Connection, Peers, Route, answers};
+use super::{Connection, Peers, Route, answers, caller};
+use crate::clients::Caller;
 use crate::error::EtcdError;
 use passed::Passed;
 
@@ -203,6 +205,7 @@ impl Forwarding<'_> {
         let mut headers = head.headers.clone();
         OF_A_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
         answers::mark(&mut headers, self.peers.cluster_id);
+        caller::name(&mut headers, head.extensions.get::<Arc<Caller>>().map(AsRef::as_ref));
         *request.headers_mut() = headers;
         Ok(request)
     }

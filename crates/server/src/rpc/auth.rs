@@ -25,7 +25,9 @@ const AUTH_REVISION: u64 = 1;
 pub(crate) struct AuthService(pub(crate) Arc<Backend>);
 
 fn unimplemented<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("users and roles are not supported: anybody who can connect may do everything"))
+    Err(Status::unimplemented(
+        "users and roles are not supported: --client-permissions-file says what clients may do, by their certificates",
+    ))
 }
 
 /// The methods that are not supported.

@@ -44,8 +44,9 @@ fn listed(cluster_id: u64, member: fleet::Member) -> Member {
 impl Cluster for ClusterService {
     async fn member_list(
         &self,
-        _: Request<MemberListRequest>,
+        request: Request<MemberListRequest>,
     ) -> Result<Response<MemberListResponse>, Status> {
+        self.0.access(request.extensions()).ask()?;
         let backend = &self.0;
         let members = match &backend.peers {
             Some(peers) => {

@@ -19,6 +19,7 @@ use crate::clients::Caller;
 use crate::convert::{from_proto, to_proto};
 use crate::error::EtcdError;
 use crate::failure;
+use crate::permissions::Access;
 
 /// How often the newest state is read when it is compacted under the read: each time history has been given up at a
 /// revision that was the newest a moment ago.
@@ -30,9 +31,10 @@ const PAGE_KEYS_MAX: usize = 1000;
 pub(crate) struct KvService(pub(crate) Arc<Backend>);
 
 impl KvService {
-    /// Runs a transaction that the server has room for.
-    async fn run(&self, txn: Txn) -> Result<TxnOutcome, Status> {
+    /// Runs a transaction that the client may run and that the server has room for.
+    async fn run(&self, access: &Access, txn: Txn) -> Result<TxnOutcome, Status> {
         let backend = &self.0;
+        access.run(&txn, &backend.store.partition)?;
         if txn.can_mutate() {
             backend.admit(cost_bytes(&txn)).await?;
         }
@@ -95,9 +97,11 @@ fn is_unlimited(op: &RangeOp) -> bool {
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
         let caller = request.extensions().get::<Arc<Caller>>().cloned();
+        let access = self.0.access(request.extensions());
         let request = request.into_inner();
         let serializable = request.serializable;
         let op = from_proto::range(request)?;
+        access.read(&op.range)?;
         let _permit = match &caller {
             Some(caller) if is_unlimited(&op) => caller.client().unlimited_reads.acquire().await.ok(),
             _ => None,
@@ -115,17 +119,20 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let access = self.0.access(request.extensions());
         let op = from_proto::range_stream(request.into_inner())?;
+        access.read(&op.range)?;
         self.0.metrics.mvcc.ranges.inc();
         Ok(Response::new(range_stream::pieces(self.0.clone(), op)))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let access = self.0.access(request.extensions());
         let request = request.into_inner();
         let too_large = self.0.check_size(&request);
         let put = from_proto::put(request)?;
         too_large?;
-        let outcome = self.run(Txn::only(Op::Put(put))).await?;
+        let outcome = self.run(&access, Txn::only(Op::Put(put))).await?;
         Ok(Response::new(to_proto::put(&self.0.identity(), outcome)))
     }
 
@@ -133,22 +140,24 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
+        let access = self.0.access(request.extensions());
         let request = request.into_inner();
         let too_large = self.0.check_size(&request);
         let delete = from_proto::delete(request)?;
         too_large?;
-        let outcome = self.run(Txn::only(Op::Delete(delete))).await?;
+        let outcome = self.run(&access, Txn::only(Op::Delete(delete))).await?;
         sendable(to_proto::delete(&self.0.identity(), outcome))
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let access = self.0.access(request.extensions());
         let request = request.into_inner();
         let too_large = self.0.check_size(&request);
         let txn = from_proto::txn(request, self.0.config.max_txn_ops)?;
         if txn.can_mutate() {
             too_large?;
         }
-        let outcome = self.run(txn).await?;
+        let outcome = self.run(&access, txn).await?;
         sendable(to_proto::txn(&self.0.identity(), outcome))
     }
 
@@ -156,6 +165,7 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
+        self.0.access(request.extensions()).administer()?;
         self.compact_to(request.into_inner()).await?;
         Ok(Response::new(CompactionResponse { header: self.0.newest_header() }))
     }

@@ -18,6 +18,7 @@ use crate::backend::Backend;
 use crate::error::EtcdError;
 use crate::failure;
 use crate::leases::TTL_SECS_MIN;
+use crate::permissions::Access;
 
 /// How often an id is drawn for a lease before its grant is given up: 63 random bits are taken already about never.
 const DRAWS_MAX: usize = 8;
@@ -51,7 +52,8 @@ impl LeaseService {
     }
 }
 
-async fn keep_alive(backend: &Backend, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+async fn keep_alive(backend: &Backend, access: &Access, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
+    access.write_lease(LeaseId(id), &backend.store.partition)?;
     // Before the renewal: else a lease could end at a revision at which the client was told that it lives.
     let header = backend.newest_header();
     let ttl = backend.leases.renew(LeaseId(id), VANISHING_PATIENCE).await?;
@@ -64,6 +66,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
+        self.0.access(request.extensions()).grant()?;
         let LeaseGrantRequest { ttl, id } = request.into_inner();
         self.0.admit(LEASE_COST_BYTES).await?;
         let ttl = LeaseTtl::clamped(ttl, TTL_SECS_MIN).ok_or(EtcdError::LeaseTtlTooLarge)?;
@@ -77,7 +80,9 @@ impl Lease for LeaseService {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         self.0.admit(0).await?;
+        let access = self.0.access(request.extensions());
         let lease = LeaseId(request.into_inner().id);
+        access.write_lease(lease, &self.0.store.partition)?;
         self.0.within_timeout(self.0.leases.revoke(lease)).await?;
         Ok(Response::new(LeaseRevokeResponse { header: self.0.newest_header() }))
     }
@@ -88,15 +93,17 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let state = Some((request.into_inner(), self.0.clone()));
+        let extensions = request.extensions().clone();
+        let state = Some((request.into_inner(), self.0.clone(), extensions));
         let answers = stream::unfold(state, |state| async move {
-            let (mut requests, backend) = state?;
+            let (mut requests, backend, extensions) = state?;
             let answer = match requests.message().await {
-                Ok(Some(request)) => keep_alive(&backend, request.id).await,
+                // Asked each time: what a client may do can change while its stream lives.
+                Ok(Some(request)) => keep_alive(&backend, &backend.access(&extensions), request.id).await,
                 Ok(None) => return None,
                 Err(status) => Err(status),
             };
-            let next = answer.is_ok().then_some((requests, backend));
+            let next = answer.is_ok().then_some((requests, backend, extensions));
             Some((answer, next))
         });
         Ok(Response::new(answers.boxed()))
@@ -106,9 +113,11 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let access = self.0.access(request.extensions());
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         let header = self.0.newest_header();
         let lease = LeaseId(id);
+        access.read_lease(lease, &self.0.store.partition)?;
         let answer = match self.0.leases.remaining(lease).await? {
             Some(time) => LeaseTimeToLiveResponse {
                 header,
@@ -125,10 +134,15 @@ impl Lease for LeaseService {
 
     async fn lease_leases(
         &self,
-        _: Request<LeaseLeasesRequest>,
+        request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
-        let leases =
-            self.0.leases.list().await?.into_iter().map(|lease| LeaseStatus { id: lease.0 }).collect();
+        let access = self.0.access(request.extensions());
+        access.ask()?;
+        let leases = self.0.leases.list().await?;
+        for lease in &leases {
+            access.read_lease(*lease, &self.0.store.partition)?;
+        }
+        let leases = leases.into_iter().map(|lease| LeaseStatus { id: lease.0 }).collect();
         Ok(Response::new(LeaseLeasesResponse { header: self.0.newest_header(), leases }))
     }
 }

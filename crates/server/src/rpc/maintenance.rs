@@ -100,11 +100,17 @@ impl MaintenanceService {
 #[async_trait]
 impl Maintenance for MaintenanceService {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
+        let access = self.0.access(request.extensions());
+        match request.get_ref().action() {
+            AlarmAction::Get => access.ask()?,
+            AlarmAction::Activate | AlarmAction::Deactivate => access.administer()?,
+        }
         let alarms = self.0.within_timeout(self.carry_out(request.into_inner())).await?;
         Ok(Response::new(AlarmResponse { header: self.0.newest_header(), alarms }))
     }
 
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        self.0.access(request.extensions()).ask()?;
         // Clients decide by this answer what they may use: a store that cannot be read gives none.
         self.0.check_engine().await.map_err(engine_failure)?;
         Ok(Response::new(self.status_now()))
@@ -112,20 +118,23 @@ impl Maintenance for MaintenanceService {
 
     async fn defragment(
         &self,
-        _: Request<DefragmentRequest>,
+        request: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        self.0.access(request.extensions()).administer()?;
         info!("giving space back");
         self.0.engine.reclaim().await.map_err(engine_failure)?;
         // etcd leaves the header out.
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
-    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+    async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        self.0.access(request.extensions()).administer()?;
         let hash = hash::of_everything(&self.0.store).await.map_err(failure::read)?;
         Ok(Response::new(HashResponse { header: self.0.header(hash.newest), hash: hash.hash }))
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        self.0.access(request.extensions()).administer()?;
         let at = match request.into_inner().revision {
             ..=0 => ReadRevision::Latest,
             revision => ReadRevision::At(Revision::new(revision)),
@@ -142,7 +151,11 @@ impl Maintenance for MaintenanceService {
 
     type SnapshotStream = BoxStream<'static, Result<SnapshotResponse, Status>>;
 
-    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+    async fn snapshot(
+        &self,
+        request: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.0.access(request.extensions()).administer()?;
         Err(Status::unimplemented(
             "snapshots are not supported yet: back up the data directory of a stopped server",
         ))
@@ -150,12 +163,17 @@ impl Maintenance for MaintenanceService {
 
     async fn move_leader(
         &self,
-        _: Request<MoveLeaderRequest>,
+        request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
+        self.0.access(request.extensions()).administer()?;
         Err(Status::unimplemented("leadership cannot be moved: this member is the only one"))
     }
 
-    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
+    async fn downgrade(
+        &self,
+        request: Request<DowngradeRequest>,
+    ) -> Result<Response<DowngradeResponse>, Status> {
+        self.0.access(request.extensions()).administer()?;
         Err(Status::unimplemented(
             "a downgrade needs no preparation: a version refuses data that it cannot read",
         ))

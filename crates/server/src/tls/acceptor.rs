@@ -1,9 +1,9 @@
-use std::convert::Infallible;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Clock, Supervisor, TaskKind};
+use base::{Clock, Supervisor};
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use thiserror::Error;
@@ -12,23 +12,28 @@ use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
 use super::config::server_config;
-use super::files::{Stamps, TlsError, stamps};
+use super::files::TlsError;
 use super::name::ClientName;
 use super::pending::Pending;
 use super::settings::TlsSettings;
+use crate::files::{Followed, Stamps, blocking, follow, stamps};
 
 /// How long a handshake may take; etcd has the same.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-/// How often the files are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Makes TLS connections of connections, with the certificates that the files hold now. Cheap to clone; clones share
 /// everything. Many listeners may use one.
 #[derive(Clone)]
 pub struct TlsAcceptor {
-    config: Arc<RwLock<Arc<ServerConfig>>>,
+    current: Arc<Current>,
     pending: Pending,
     clock: Arc<dyn Clock>,
+}
+
+/// What the files held when they could be used last.
+struct Current {
+    settings: TlsSettings,
+    config: RwLock<Arc<ServerConfig>>,
 }
 
 /// A connection after its handshake.
@@ -72,23 +77,20 @@ impl TlsAcceptor {
         clock: Arc<dyn Clock>,
         supervisor: &Supervisor,
     ) -> Result<TlsAcceptor, TlsError> {
-        let settings = Arc::new(settings);
-        let (acceptor, seen) = TlsAcceptor::read(&settings, clock).await?;
-        let (follower, shutdown) = (acceptor.clone(), supervisor.shutdown().clone());
-        supervisor.spawn("tls-files", TaskKind::Essential, async move {
-            let _ = shutdown.or(follower.follow(settings, seen)).await;
-            Ok::<(), Infallible>(())
-        });
+        let (acceptor, seen) = TlsAcceptor::read(settings, clock.clone()).await?;
+        follow(acceptor.current.clone(), seen, clock, supervisor);
         Ok(acceptor)
     }
 
-    async fn read(
-        settings: &Arc<TlsSettings>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<(TlsAcceptor, Stamps), TlsError> {
-        let (seen, config) = read(settings.clone()).await;
-        let config = Arc::new(RwLock::new(Arc::new(config?)));
-        Ok((TlsAcceptor { config, pending: Pending::default(), clock }, seen))
+    async fn read(settings: TlsSettings, clock: Arc<dyn Clock>) -> Result<(TlsAcceptor, Stamps), TlsError> {
+        let (seen, current) = blocking(move || {
+            let seen = stamps(&files_of(&settings));
+            let current = server_config(&settings)
+                .map(|config| Current { settings, config: RwLock::new(Arc::new(config)) });
+            (seen, current)
+        })
+        .await;
+        Ok((TlsAcceptor { current: Arc::new(current?), pending: Pending::default(), clock }, seen))
     }
 
     /// Does the handshake with a client.
@@ -99,7 +101,7 @@ impl TlsAcceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let place = self.pending.enter();
-        let config = self.config.read().clone();
+        let config = self.current.config.read().clone();
         let handshake = tokio_rustls::TlsAcceptor::from(config).accept(stream);
         let stream = tokio::select! {
             // What is done counts, however late it is.
@@ -112,26 +114,18 @@ impl TlsAcceptor {
         let client = shown.and_then(<[_]>::first).and_then(ClientName::of);
         Ok(Accepted { stream, client })
     }
+}
 
-    async fn follow(&self, settings: Arc<TlsSettings>, mut seen: Stamps) {
-        loop {
-            self.clock.sleep_until(self.clock.now() + LOOK_INTERVAL).await;
-            self.look(&settings, &mut seen).await;
-        }
+impl Followed for Current {
+    fn files(&self) -> Vec<PathBuf> {
+        files_of(&self.settings)
     }
 
-    /// Reads the files if they have changed since they were `seen`.
-    async fn look(&self, settings: &Arc<TlsSettings>, seen: &mut Stamps) {
-        let looked_at = settings.clone();
-        if blocking(move || stamps(&looked_at)).await == *seen {
-            return;
-        }
-        let (stamps, config) = read(settings.clone()).await;
-        *seen = stamps;
-        match config {
+    fn read_again(&self) {
+        match server_config(&self.settings) {
             Ok(config) => {
                 *self.config.write() = Arc::new(config);
-                info!(cert_file = %settings.cert_file.display(), "TLS files have changed and are in use");
+                info!(cert_file = %self.settings.cert_file.display(), "TLS files have changed and are in use");
             }
             Err(error) => {
                 warn!(%error, "TLS files have changed and cannot be used: what they held before stays in use");
@@ -140,21 +134,13 @@ impl TlsAcceptor {
     }
 }
 
-/// What the files hold, and their stamps of just before.
-async fn read(settings: Arc<TlsSettings>) -> (Stamps, Result<ServerConfig, TlsError>) {
-    blocking(move || (stamps(&settings), server_config(&settings))).await
-}
-
-/// Runs `work`, which waits for a disk, where nobody is held up.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(failed) => match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going away, and this with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
+fn files_of(settings: &TlsSettings) -> Vec<PathBuf> {
+    let TlsSettings { cert_file, key_file, trusted_ca_file, crl_file, .. } = settings;
+    [Some(cert_file), Some(key_file), trusted_ca_file.as_ref(), crl_file.as_ref()]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]

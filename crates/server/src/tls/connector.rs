@@ -8,8 +8,8 @@ use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::acceptor::blocking;
 use super::files::{TlsError, certificates, private_key, roots};
+use crate::files::blocking;
 
 /// Makes connections to other servers secure, and shows them this one's certificate.
 ///

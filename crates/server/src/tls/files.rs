@@ -1,6 +1,4 @@
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -9,6 +7,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use thiserror::Error;
 
 use super::settings::TlsSettings;
+use crate::files;
 
 /// The largest file that is read: a revocation list with hundreds of thousands of entries.
 const TLS_FILE_BYTES_MAX: u64 = 16 << 20;
@@ -67,18 +66,8 @@ pub(super) fn load(settings: &TlsSettings) -> Result<Material, TlsError> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
-    let bytes = File::open(file).and_then(|opened| {
-        let mut bytes = Vec::new();
-        opened.take(TLS_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    });
-    match bytes {
-        Ok(bytes) if bytes.len() as u64 > TLS_FILE_BYTES_MAX => {
-            Err(TlsError::content(file, format!("it is larger than {TLS_FILE_BYTES_MAX} bytes")))
-        }
-        Ok(bytes) => Ok(bytes),
-        Err(source) => Err(TlsError::Unreadable { file: file.to_owned(), source }),
-    }
+    files::read(file, TLS_FILE_BYTES_MAX)
+        .map_err(|source| TlsError::Unreadable { file: file.to_owned(), source })
 }
 
 pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -129,34 +118,4 @@ fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'sta
         Ok(lists) => Ok(lists),
         Err(error) => Err(TlsError::content(file, format!("not PEM: {error}"))),
     }
-}
-
-/// What tells whether files have changed, without reading them: for each, which one it is, its size and its times;
-/// none for one that is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<Option<[i64; 7]>>);
-
-/// The stamps of all files. Taken before they are read: what changes in between is then seen as a change.
-pub(super) fn stamps(settings: &TlsSettings) -> Stamps {
-    let files = [
-        Some(&settings.cert_file),
-        Some(&settings.key_file),
-        settings.trusted_ca_file.as_ref(),
-        settings.crl_file.as_ref(),
-    ];
-    Stamps(files.into_iter().flatten().map(|file| stamp(file)).collect())
-}
-
-fn stamp(file: &Path) -> Option<[i64; 7]> {
-    // Through links: Kubernetes changes a mounted secret by changing a link.
-    let meta = fs::metadata(file).ok()?;
-    Some([
-        meta.dev().cast_signed(),
-        meta.ino().cast_signed(),
-        meta.size().cast_signed(),
-        meta.mtime(),
-        meta.mtime_nsec(),
-        meta.ctime(),
-        meta.ctime_nsec(),
-    ])
 }

@@ -18,7 +18,10 @@ use crate::clients::{Caller, WATCHERS_MAX};
 use crate::convert::to_proto;
 use crate::error::EtcdError;
 use crate::failure;
+use crate::watch::permits::Permits;
 
+/// Why a range may not be watched, as etcd says it there.
+const NOT_PERMITTED: &str = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
 /// The watcher id of an answer that is about no watcher, or about all of a stream.
 const NO_WATCHER: i64 = -1;
 
@@ -28,6 +31,7 @@ pub(super) struct Driver {
     session: Session,
     /// Whose watchers they are; nobody's in a call that no connection makes.
     caller: Option<Arc<Caller>>,
+    permits: Permits,
     requests: Option<Streaming<WatchRequest>>,
     /// Responses that are ready to be sent: the fragments of one, or the answers to one request.
     outbound: VecDeque<WatchResponse>,
@@ -54,12 +58,14 @@ impl Driver {
         session: Session,
         requests: Streaming<WatchRequest>,
         caller: Option<Arc<Caller>>,
+        permits: Permits,
     ) -> Driver {
         backend.metrics.watch.streams.inc();
         let mut driver = Driver {
             backend,
             session,
             caller,
+            permits,
             requests: Some(requests),
             outbound: VecDeque::new(),
             fragmenting: HashSet::new(),
@@ -159,20 +165,26 @@ impl Driver {
     }
 
     fn create(&mut self, create: WatchCreateRequest) {
-        if create.start_revision < 0 {
+        let (start_revision, fragment) = (create.start_revision, create.fragment);
+        let request = request_of(create);
+        if self.permits.ask(&request.range).is_err() {
+            return self.refuse(NOT_PERMITTED.to_owned());
+        }
+        if start_revision < 0 {
             return self.refuse(EtcdError::Compacted.text().to_owned());
         }
         if !self.caller.as_ref().is_none_or(|caller| caller.add_watcher()) {
             return self
                 .refuse(format!("a connection may have at most {WATCHERS_MAX} watchers: open another"));
         }
-        let fragment = create.fragment;
-        match self.session.watch(request_of(create)) {
+        let range = request.range.clone();
+        match self.session.watch(request) {
             Err(refusal) => {
                 self.remove_watchers(1);
                 self.refuse(refusal.to_string());
             }
             Ok(watched) => {
+                self.permits.begin(watched.id, range);
                 if fragment {
                     self.fragmenting.insert(watched.id);
                 }
@@ -190,6 +202,7 @@ impl Driver {
 
     fn forget(&mut self, id: WatchId) {
         self.fragmenting.remove(&id);
+        self.permits.end(id);
         self.remove_watchers(1);
         self.backend.metrics.watch.watchers.dec();
     }
@@ -213,6 +226,9 @@ impl Driver {
                 self.outbound.push_back(WatchResponse { canceled: true, compact_revision, ..response });
             }
             Update::Events { id, events, revision } => {
+                if self.withdraw(revision).contains(&id) {
+                    return;
+                }
                 self.backend.metrics.watch.events.inc_by(events.len() as u64);
                 let encoded = events.into_iter().map(|(event, previous)| to_proto::event(&event, previous));
                 let events: Vec<Bytes> = encoded.collect();
@@ -223,6 +239,19 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Ends the watchers that may no longer watch what they do, and returns which.
+    fn withdraw(&mut self, revision: Revision) -> Vec<WatchId> {
+        let withdrawn = self.permits.withdrawn();
+        for id in &withdrawn {
+            self.session.cancel(*id);
+            self.forget(*id);
+            let cancel_reason = NOT_PERMITTED.to_owned();
+            let response = self.response(revision, id.0);
+            self.outbound.push_back(WatchResponse { canceled: true, cancel_reason, ..response });
+        }
+        withdrawn
     }
 
     fn response(&self, revision: Revision, watch_id: i64) -> WatchResponse {

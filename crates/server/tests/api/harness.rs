@@ -67,6 +67,7 @@ impl TestServer {
             clock: Arc::new(clock.clone()),
             random,
             supervisor: supervisor.clone(),
+            permissions: None,
             config: config.clone(),
             metrics,
             registry: Arc::new(registry),

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::files::{LOOK_INTERVAL, look};
 use crate::tls::{AllowedClients, CipherSuite, TlsVersion};
 
 /// A server's files in a directory of their own.
@@ -97,7 +98,7 @@ impl Client {
 }
 
 async fn acceptor(settings: TlsSettings) -> TlsAcceptor {
-    TlsAcceptor::read(&Arc::new(settings), Arc::new(ManualClock::default())).await.unwrap().0
+    TlsAcceptor::read(settings, Arc::new(ManualClock::default())).await.unwrap().0
 }
 
 /// What the server says of a client, after a byte has gone each way.
@@ -262,8 +263,9 @@ async fn files_that_change_are_read_again_and_bad_ones_change_nothing() {
     let (first, second) = (files.authority.client("first"), Authority::new("the second authority"));
     let crl_file = files.path("crl.pem");
     fs::write(&crl_file, files.authority.revocation_list(&[]).pem().unwrap()).unwrap();
-    let settings = Arc::new(TlsSettings { crl_file: Some(crl_file.clone()), ..files.mutual() });
-    let (acceptor, mut seen) = TlsAcceptor::read(&settings, Arc::new(ManualClock::default())).await.unwrap();
+    let settings = TlsSettings { crl_file: Some(crl_file.clone()), ..files.mutual() };
+    let (acceptor, mut seen) =
+        TlsAcceptor::read(settings.clone(), Arc::new(ManualClock::default())).await.unwrap();
     let client = || Client::of(&files.authority).showing(first.clone());
     let good = |met: Result<Option<String>, String>| assert_eq!(met, Ok(Some("first".to_owned())));
     good(meet(&acceptor, &client()).await);
@@ -276,7 +278,7 @@ async fn files_that_change_are_read_again_and_bad_ones_change_nothing() {
             Some(pem) => fs::write(&settings.cert_file, pem).unwrap(),
             None => fs::remove_file(&settings.cert_file).unwrap(),
         }
-        acceptor.look(&settings, &mut seen).await;
+        look(&acceptor.current, &mut seen).await;
         good(meet(&acceptor, &client()).await);
     }
 
@@ -284,7 +286,7 @@ async fn files_that_change_are_read_again_and_bad_ones_change_nothing() {
     files.put_server(&second.server());
     fs::write(settings.trusted_ca_file.as_ref().unwrap(), second.pem()).unwrap();
     // Its list cannot be of the other authority, but that one is trusted no longer.
-    acceptor.look(&settings, &mut seen).await;
+    look(&acceptor.current, &mut seen).await;
     refused(meet(&acceptor, &client()).await, "");
     let other = || Client::of(&second).showing(second.client("other"));
     assert_eq!(meet(&acceptor, &other()).await, Ok(Some("other".to_owned())));
@@ -294,10 +296,10 @@ async fn files_that_change_are_read_again_and_bad_ones_change_nothing() {
     let client = || Client::of(&second).showing(taken_back.clone());
     assert!(meet(&acceptor, &client()).await.is_ok());
     fs::write(&crl_file, "-----BEGIN X509 CRL-----\n").unwrap();
-    acceptor.look(&settings, &mut seen).await;
+    look(&acceptor.current, &mut seen).await;
     assert!(meet(&acceptor, &client()).await.is_ok(), "half a list changes nothing");
     fs::write(&crl_file, second.revocation_list(&[&taken_back]).pem().unwrap()).unwrap();
-    acceptor.look(&settings, &mut seen).await;
+    look(&acceptor.current, &mut seen).await;
     refused(meet(&acceptor, &client()).await, "Revoked");
     assert_eq!(meet(&acceptor, &other()).await, Ok(Some("other".to_owned())));
 }
@@ -320,11 +322,11 @@ async fn a_link_that_is_changed_is_a_change_as_kubernetes_does_it() {
         ..files.open_to_all()
     };
     let (acceptor, mut seen) =
-        TlsAcceptor::read(&Arc::new(settings.clone()), Arc::new(ManualClock::default())).await.unwrap();
+        TlsAcceptor::read(settings.clone(), Arc::new(ManualClock::default())).await.unwrap();
     let before = seen_by_a_client(&acceptor, &files).await;
     fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(&two, &link).unwrap();
-    acceptor.look(&Arc::new(settings), &mut seen).await;
+    look(&acceptor.current, &mut seen).await;
     assert_ne!(seen_by_a_client(&acceptor, &files).await, before);
 }
 
@@ -357,8 +359,8 @@ async fn a_task_looks_every_second_until_the_shutdown() {
 async fn a_client_that_says_nothing_is_given_up() {
     let files = Files::new();
     let clock = ManualClock::default();
-    let settings = Arc::new(files.open_to_all());
-    let (acceptor, _) = TlsAcceptor::read(&settings, Arc::new(clock.clone())).await.unwrap();
+    let settings = files.open_to_all();
+    let (acceptor, _) = TlsAcceptor::read(settings.clone(), Arc::new(clock.clone())).await.unwrap();
     let (_near, far) = duplex(1);
     let (accepted, ()) = tokio::join!(acceptor.accept(far), async { clock.advance(HANDSHAKE_TIME_MAX) });
     assert!(matches!(accepted, Err(HandshakeError::Late)));
@@ -395,14 +397,15 @@ async fn files_that_cannot_be_used_are_named_with_the_reason() {
         (crl, "gone", "gone: cannot be read: "),
     ];
     for (change, name, expected) in cases {
-        let settings = Arc::new(with(change, name));
-        let error = TlsAcceptor::read(&settings, Arc::new(ManualClock::default())).await.err().unwrap();
+        let settings = with(change, name);
+        let error =
+            TlsAcceptor::read(settings.clone(), Arc::new(ManualClock::default())).await.err().unwrap();
         let error = error.to_string().replace(&format!("{}/", files.dir.path().display()), "");
         assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
     }
     let too_large = fs::File::create(files.path("large")).unwrap();
     too_large.set_len(17 << 20).unwrap();
-    let settings = Arc::new(with(crl, "large"));
-    let error = TlsAcceptor::read(&settings, Arc::new(ManualClock::default())).await.err().unwrap();
+    let settings = with(crl, "large");
+    let error = TlsAcceptor::read(settings.clone(), Arc::new(ManualClock::default())).await.err().unwrap();
     assert!(error.to_string().ends_with("larger than 16777216 bytes"), "{error}");
 }
