@@ -334,7 +334,8 @@ func TestMessagesThatNeverEndHarmNobodyElse(t *testing.T) {
 	a := attack(t, store)
 	ended := a.readAway()
 	// A message of 2 MB is announced, and its first bytes are sent.
-	begun := append([]byte{0, 0, 0x1f, 0, 0}, make([]byte, 100)...)
+	// All together are within the window that a connection begins with.
+	begun := append([]byte{0, 0, 0x1f, 0, 0}, make([]byte, 20)...)
 	err := a.until(ended, 1000, func(i int) error {
 		id := uint32(2*i + 1)
 		if err := a.WriteHeaders(http2.HeadersFrameParam{
@@ -349,6 +350,11 @@ func TestMessagesThatNeverEndHarmNobodyElse(t *testing.T) {
 	}
 	// 66 of them fit.
 	harness.Eventually(t, "the others are refused", func() bool {
+		select {
+		case err := <-ended:
+			t.Fatalf("the connection ended: %v", err)
+		default:
+		}
 		text := `grpc_server_handled_total{grpc_type="unary",grpc_service="etcdserverpb.KV",` +
 			`grpc_method="Put",grpc_code="ResourceExhausted"}`
 		return metric(t, store, text) >= 900
