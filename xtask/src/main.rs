@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
 
 mod context;
+mod deny;
 mod fuzz;
 mod report;
 mod steps;

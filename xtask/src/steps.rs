@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::context::{Context, output, run};
-use crate::{fuzz, tidy, tools};
+use crate::{deny, fuzz, tidy, tools};
 
 /// One step: a name for `--only`, what it does, and the doing.
 pub(crate) struct Step {
@@ -33,6 +33,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "unit", about: "unit, property and contract tests of every crate", run: unit },
     Step { name: "doc", about: "the documentation builds, no link in it is broken", run: doc },
     Step { name: "fuzz", about: "nothing is found in what parses bytes, in a minute", run: fuzz::step },
+    Step { name: "deny", about: "licences and sources of what is built in", run: deny::step },
     Step { name: "build", about: "build the release binary that the suites run against", run: build },
     Step { name: "sim", about: "fresh seeds of the simulation", run: sim },
     Step {
