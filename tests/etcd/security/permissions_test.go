@@ -2,6 +2,7 @@ package security
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/orlop/orlop/tests/harness"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -39,13 +41,14 @@ type permitted struct {
 	clients map[string]*wire.Client
 }
 
-func startPermitted(t *testing.T) *permitted {
+func startPermitted(t *testing.T, opts ...harness.Option) *permitted {
 	t.Helper()
 	s := newScene(t)
 	file := s.put("permissions.toml", []byte(permissions))
 	flags := append(slices.Clone(s.flags), "--client-permissions-file", file)
 	p := &permitted{scene: s, clients: map[string]*wire.Client{}}
-	p.store = harness.StartOrlop(t, harness.TLS(s.trust(s.client("keeper"))), harness.Flags(flags...))
+	opts = append(opts, harness.TLS(s.trust(s.client("keeper"))), harness.Flags(flags...))
+	p.store = harness.StartOrlop(t, opts...)
 	for _, name := range []string{"apiserver", "reader", "keeper", "stranger"} {
 		p.clients[name] = wire.ConnectWith(t, p.store, s.trust(s.client(name)))
 	}
@@ -87,8 +90,17 @@ func nested(ops ...*pb.RequestOp) *pb.RequestOp {
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Failure: ops}}}
 }
 
+// One server, and one of two, which has the other carry out what changes something.
+func aloneAndInAFleet(t *testing.T, run func(t *testing.T, p *permitted)) {
+	t.Run("alone", func(t *testing.T) { run(t, startPermitted(t)) })
+	t.Run("in a fleet", func(t *testing.T) { run(t, startPermitted(t, harness.Fleet(t))) })
+}
+
 func TestEachClientDoesWhatTheFileSaysAndNothingElse(t *testing.T) {
-	p := startPermitted(t)
+	aloneAndInAFleet(t, eachClientDoesWhatTheFileSays)
+}
+
+func eachClientDoesWhatTheFileSays(t *testing.T, p *permitted) {
 	if _, err := p.clients["keeper"].KV.Put(deadline(t), &pb.PutRequest{Key: key("/registry/pods/a")}); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +205,10 @@ func TestEachClientDoesWhatTheFileSaysAndNothingElse(t *testing.T) {
 }
 
 func TestALeaseIsWhoseKeysHangOnIt(t *testing.T) {
-	p := startPermitted(t)
+	aloneAndInAFleet(t, aLeaseIsWhoseKeysHangOnIt)
+}
+
+func aLeaseIsWhoseKeysHangOnIt(t *testing.T, p *permitted) {
 	apiserver, reader, keeper := p.clients["apiserver"], p.clients["reader"], p.clients["keeper"]
 	if _, err := reader.Lease.LeaseGrant(deadline(t), &pb.LeaseGrantRequest{ID: 1, TTL: 600}); !denied(t, err) {
 		t.Error("a lease was granted to who can write nothing")
@@ -308,6 +323,22 @@ func TestWatchersSeeOnlyWhatTheirClientMayRead(t *testing.T) {
 	if seen := w.next(); len(seen.Events) != 1 || string(seen.Events[0].Kv.Key) != "/registry/pods/a" {
 		t.Errorf("saw %v", seen)
 	}
+}
+
+// A client that writes a name into its headers is still the one that its certificate names.
+func TestNobodyCanClaimAName(t *testing.T) {
+	aloneAndInAFleet(t, func(t *testing.T, p *permitted) {
+		name := hex.EncodeToString([]byte("keeper"))
+		claiming := metadata.AppendToOutgoingContext(deadline(t), "orlop-client", name)
+		_, err := p.clients["reader"].KV.Put(claiming, &pb.PutRequest{Key: key("/secret")})
+		if !denied(t, err) {
+			t.Error("a client was taken for the one that it claims to be")
+		}
+		_, err = p.clients["reader"].KV.Range(claiming, &pb.RangeRequest{Key: key("/secret")})
+		if !denied(t, err) {
+			t.Error("a client was taken for the one that it claims to be")
+		}
+	})
 }
 
 // A change of the file counts within a moment, for watchers that are open too; a file that is wrong changes nothing.
