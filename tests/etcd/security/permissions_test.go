@@ -11,6 +11,7 @@ import (
 
 	"github.com/orlop/orlop/tests/etcd/wire"
 	"github.com/orlop/orlop/tests/harness"
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/metadata"
@@ -39,6 +40,7 @@ type permitted struct {
 	*scene
 	store   *harness.Store
 	clients map[string]*wire.Client
+	isEtcd  bool
 }
 
 func startPermitted(t *testing.T, opts ...harness.Option) *permitted {
@@ -90,14 +92,63 @@ func nested(ops ...*pb.RequestOp) *pb.RequestOp {
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: &pb.TxnRequest{Failure: ops}}}
 }
 
-// One server, and one of two, which has the other carry out what changes something.
-func aloneAndInAFleet(t *testing.T, run func(t *testing.T, p *permitted)) {
+// everywhere runs a test on one server, on one of two, which has the other carry out what changes something, and on the
+// real etcd.
+func everywhere(t *testing.T, run func(t *testing.T, p *permitted)) {
 	t.Run("alone", func(t *testing.T) { run(t, startPermitted(t)) })
 	t.Run("in a fleet", func(t *testing.T) { run(t, startPermitted(t, harness.Fleet(t))) })
+	t.Run("etcd", func(t *testing.T) { run(t, startPermittedEtcd(t)) })
+}
+
+// startPermittedEtcd returns a real etcd with users and roles that permit the same. etcd takes the common name of a
+// certificate for the name of a user.
+func startPermittedEtcd(t *testing.T) *permitted {
+	t.Helper()
+	s := newScene(t)
+	p := &permitted{scene: s, clients: map[string]*wire.Client{}, isEtcd: true}
+	root := s.trust(s.client("root"))
+	p.store = harness.StartEtcd(t, harness.TLS(root), harness.Flags(append(s.flags, "--enable-grpc-gateway=false")...))
+	auth := pb.NewAuthClient(wire.ConnectWith(t, p.store, root).Conn)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	user := func(name, role string) {
+		t.Helper()
+		options := &authpb.UserAddOptions{NoPassword: true}
+		_, err := auth.UserAdd(deadline(t), &pb.AuthUserAddRequest{Name: name, Options: options})
+		must(err)
+		_, err = auth.UserGrantRole(deadline(t), &pb.AuthUserGrantRoleRequest{User: name, Role: role})
+		must(err)
+	}
+	grant := func(role string, kind authpb.Permission_Type, from, to string) {
+		t.Helper()
+		permission := &authpb.Permission{PermType: kind, Key: key(from), RangeEnd: key(to)}
+		_, err := auth.RoleGrantPermission(deadline(t), &pb.AuthRoleGrantPermissionRequest{Name: role, Perm: permission})
+		must(err)
+	}
+	for _, name := range []string{"root", "apiserver", "reader", "stranger"} {
+		_, err := auth.RoleAdd(deadline(t), &pb.AuthRoleAddRequest{Name: name})
+		must(err)
+		user(name, name)
+	}
+	user("keeper", "root")
+	grant("apiserver", authpb.Permission_READWRITE, "/registry/", "/registry0")
+	grant("apiserver", authpb.Permission_WRITE, "compact_rev_key", "compact_rev_kez")
+	grant("reader", authpb.Permission_READ, "/registry/pods/", "/registry/pods0")
+	grant("stranger", authpb.Permission_READ, "/public/", "/public0")
+	_, err := auth.AuthEnable(deadline(t), &pb.AuthEnableRequest{})
+	must(err)
+	for _, name := range []string{"apiserver", "reader", "keeper", "stranger"} {
+		p.clients[name] = wire.ConnectWith(t, p.store, s.trust(s.client(name)))
+	}
+	return p
 }
 
 func TestEachClientDoesWhatTheFileSaysAndNothingElse(t *testing.T) {
-	aloneAndInAFleet(t, eachClientDoesWhatTheFileSays)
+	everywhere(t, eachClientDoesWhatTheFileSays)
 }
 
 func eachClientDoesWhatTheFileSays(t *testing.T, p *permitted) {
@@ -205,13 +256,13 @@ func eachClientDoesWhatTheFileSays(t *testing.T, p *permitted) {
 }
 
 func TestALeaseIsWhoseKeysHangOnIt(t *testing.T) {
-	aloneAndInAFleet(t, aLeaseIsWhoseKeysHangOnIt)
+	everywhere(t, aLeaseIsWhoseKeysHangOnIt)
 }
 
 func aLeaseIsWhoseKeysHangOnIt(t *testing.T, p *permitted) {
 	apiserver, reader, keeper := p.clients["apiserver"], p.clients["reader"], p.clients["keeper"]
-	if _, err := reader.Lease.LeaseGrant(deadline(t), &pb.LeaseGrantRequest{ID: 1, TTL: 600}); !denied(t, err) {
-		t.Error("a lease was granted to who can write nothing")
+	if _, err := reader.Lease.LeaseGrant(deadline(t), &pb.LeaseGrantRequest{ID: 7, TTL: 600}); denied(t, err) == p.isEtcd {
+		t.Errorf("a lease for who can write nothing, which only etcd grants: %v", err)
 	}
 	for id := range int64(2) {
 		if _, err := apiserver.Lease.LeaseGrant(deadline(t), &pb.LeaseGrantRequest{ID: id + 1, TTL: 600}); err != nil {
@@ -304,7 +355,10 @@ func (w *watcher) next() *pb.WatchResponse {
 var notPermitted = rpctypes.ErrGRPCPermissionDenied.Error()
 
 func TestWatchersSeeOnlyWhatTheirClientMayRead(t *testing.T) {
-	p := startPermitted(t)
+	everywhere(t, watchersSeeOnlyWhatTheirClientMayRead)
+}
+
+func watchersSeeOnlyWhatTheirClientMayRead(t *testing.T, p *permitted) {
 	w := startWatcher(t, p.clients["reader"])
 	for _, wide := range [][2]string{{"/registry/", "/registry0"}, {"", "\x00"}, {"/secret", ""}} {
 		refused := w.create(wide[0], wide[1])
@@ -327,7 +381,7 @@ func TestWatchersSeeOnlyWhatTheirClientMayRead(t *testing.T) {
 
 // A client that writes a name into its headers is still the one that its certificate names.
 func TestNobodyCanClaimAName(t *testing.T) {
-	aloneAndInAFleet(t, func(t *testing.T, p *permitted) {
+	everywhere(t, func(t *testing.T, p *permitted) {
 		name := hex.EncodeToString([]byte("keeper"))
 		claiming := metadata.AppendToOutgoingContext(deadline(t), "orlop-client", name)
 		_, err := p.clients["reader"].KV.Put(claiming, &pb.PutRequest{Key: key("/secret")})
