@@ -323,7 +323,8 @@ func (s *side) clearIdentity(response proto.Message) error {
 	if s.member == 0 {
 		s.member = header.MemberId
 	}
-	if header.ClusterId == 0 || header.MemberId != s.member || header.RaftTerm == 0 && !isWatch(response) {
+	known := header.MemberId == s.member || s.fleet && header.MemberId == s.asked
+	if header.ClusterId == 0 || !known || header.RaftTerm == 0 && !isWatch(response) {
 		return breached("a header must name the cluster, the same member as ever and the term: %v", header)
 	}
 	header.ClusterId, header.MemberId, header.RaftTerm = 0, 0, 0

@@ -24,6 +24,9 @@ type side struct {
 	store  *harness.Store
 	client *wire.Client
 	member uint64
+	// Of a fleet, member leads, and asked is the one that is connected to: each names itself in what it answers.
+	fleet  bool
+	asked  uint64
 	leases leaseNames
 	// tail watches all keys and tells what happened.
 	tail    *watchStream
@@ -59,6 +62,9 @@ func startPair(t *testing.T, setup Setup) *pair {
 		options = append(options, harness.Fleet(t))
 	}
 	p.orlop = newSide(t, "orlop", harness.StartOrlop(t, options...))
+	if setup.Fleet {
+		p.orlop.meet(t)
+	}
 	return p
 }
 
@@ -66,6 +72,23 @@ func newSide(t *testing.T, name string, store *harness.Store) *side {
 	return &side{
 		name: name, store: store, client: wire.Connect(t, store),
 		leases: newLeaseNames(), streams: map[int]*watchStream{},
+	}
+}
+
+// meet finds out who the members of a fleet are: what is forwarded names the one that leads.
+func (s *side) meet(t *testing.T) {
+	t.Helper()
+	list, err := pb.NewClusterClient(s.client.Conn).MemberList(t.Context(), &pb.MemberListRequest{})
+	if err != nil {
+		t.Fatalf("listing the members: %v", err)
+	}
+	here, err := s.client.Maint.Status(t.Context(), &pb.StatusRequest{})
+	if err != nil {
+		t.Fatalf("asking for the status: %v", err)
+	}
+	s.fleet, s.member, s.asked = true, list.Header.MemberId, here.Header.MemberId
+	if s.member == s.asked || s.member != here.Leader {
+		t.Fatalf("the server that is asked leads, or names another leader: %v, %v", list, here)
 	}
 }
 
@@ -119,6 +142,12 @@ func (s *side) call(op Operation) (proto.Message, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), requestDeadline)
 	defer cancel()
 	response, err := methods[op.Kind].call(ctx, s.client, request)
+	if s.fleet {
+		// A server that does not lead may be a moment behind, as etcd's are, where nobody asks for the newest.
+		if _, err := s.client.KV.Range(ctx, &pb.RangeRequest{Key: []byte{0}, CountOnly: true}); err != nil {
+			return nil, breached("the server does not catch up with its leader: %v", err)
+		}
+	}
 	if granted, ok := response.(*pb.LeaseGrantResponse); ok && err == nil && chosen {
 		return granted, s.nameLease(op.Request.(*pb.LeaseGrantRequest).ID, granted)
 	}

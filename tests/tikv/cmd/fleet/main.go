@@ -10,6 +10,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -32,6 +33,10 @@ const (
 	// A server is ready in well under a second; the rest is room for a busy machine.
 	readyDeadline = 60 * time.Second
 	pollInterval  = 10 * time.Millisecond
+
+	portFirst    = 2000
+	portLast     = 11998
+	portAttempts = 100
 )
 
 // dropped are the settings that make no sense for both servers, each followed by its value.
@@ -97,12 +102,8 @@ func run(args []string) (int, error) {
 
 // start starts a server that is reached by clients at these URLs, and tells ended when it is gone.
 func start(name, urls string, common []string, ended chan<- error) (*exec.Cmd, error) {
-	peer, err := freeURL()
-	if err != nil {
-		return nil, err
-	}
 	args := slices.Concat(common, []string{
-		"--name", name, "--listen-client-urls", urls, "--advertise-client-urls", urls, "--listen-peer-urls", peer,
+		"--name", name, "--listen-client-urls", urls, "--advertise-client-urls", urls, "--listen-peer-urls", "http://127.0.0.1:0",
 	})
 	cmd := exec.Command(os.Getenv(binaryVariable), args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -138,13 +139,19 @@ func awaitReady(url string, ended <-chan error) error {
 	return fmt.Errorf("not ready within %v: %w", readyDeadline, last)
 }
 
-// freeURL is a URL on a port that was free a moment ago. Servers bind it at once, and fail if it was taken.
+// freeURL is a URL on a port that was free a moment ago, below those that kernels give to clients.
 func freeURL() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var last error
+	for range portAttempts {
+		address := fmt.Sprintf("127.0.0.1:%d", portFirst+rand.IntN(portLast-portFirst))
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			last = err
+			continue
+		}
+		return "http://" + address, listener.Close()
 	}
-	return "http://" + listener.Addr().String(), listener.Close()
+	return "", fmt.Errorf("no free port: %w", last)
 }
 
 // value is what follows a flag.
