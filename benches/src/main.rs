@@ -1,63 +1,61 @@
-//! A load generator for anything that speaks the etcd v3 API: it drives one load against one endpoint and prints
-//! what it saw, together with what the server process cost.
+//! Measures stores that speak the etcd v3 API side by side: starts each of them fresh, lets clients work on it, and
+//! says what they saw and what the server cost. `cargo xtask bench` builds what it starts.
 //!
-//! It holds no opinion: comparing systems means running it against each of them in turns, on one machine, in one
-//! run, and reading ratios (`docs/performance.md`).
+//! It holds no opinion. Systems take their turns in one run on one machine, several rounds each, and what can be read
+//! from it are ratios (`docs/performance.md`).
 
-mod load;
-mod process;
-mod report;
+mod connection;
+mod cost;
+mod drive;
+mod requests;
+mod result;
+mod run;
+mod scenario;
+mod system;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-/// Drives one load against one endpoint.
+use crate::connection::Error;
+
 #[derive(Parser)]
-#[command(name = "orlop-bench", version, about)]
-struct Options {
-    /// Where the server listens.
-    #[arg(long, default_value = "http://127.0.0.1:2379")]
-    endpoint: String,
-    /// The server's process, for its CPU time and memory; without it neither is reported.
-    #[arg(long)]
-    pid: Option<u32>,
-    /// Connections, each shared by an equal part of the clients.
-    #[arg(long, default_value_t = 10)]
-    connections: usize,
-    /// Clients: each has one request in flight.
-    #[arg(long, default_value_t = 300)]
-    clients: usize,
-    /// Requests in all.
-    #[arg(long, default_value_t = 100_000)]
-    total: u64,
-    /// Bytes of a value.
-    #[arg(long, default_value_t = 512)]
-    value_bytes: usize,
-    /// What the requests are.
-    #[arg(value_enum)]
-    load: load::Load,
+#[command(name = "orlop-bench", version, about = "Measures stores that speak the etcd v3 API side by side")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let options = Options::parse();
-    let plan = load::Plan {
-        endpoint: options.endpoint,
-        connections: options.connections.clamp(1, options.clients.max(1)),
-        clients: options.clients.max(1),
-        total: options.total,
-        value_bytes: options.value_bytes,
-        load: options.load,
+#[derive(Subcommand)]
+enum Command {
+    /// Start the systems, let clients work on them, compare
+    Run(Box<run::Options>),
+    /// Serve what stores nothing: what a call costs by itself
+    #[command(hide = true)]
+    Floor(system::floor::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(options) => run::run(*options),
+        Command::Floor(options) => system::floor::serve(&options),
     };
-    match report::measure(plan, options.pid).await {
-        Ok(report) => {
-            report::print(&report);
-            ExitCode::SUCCESS
-        }
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::print_error(error.as_ref());
+            complain(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says why there is no result.
+#[expect(clippy::print_stderr, reason = "a program's errors go there")]
+fn complain(error: &Error) {
+    eprintln!("orlop-bench: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because: {cause}");
+        source = cause.source();
     }
 }

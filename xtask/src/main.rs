@@ -4,6 +4,7 @@
 //! C and a C++ compiler, and nothing that has to be running. It depends on no crate of the product.
 #![expect(clippy::print_stdout, reason = "a command for people at a terminal")]
 
+mod bench;
 mod context;
 mod deny;
 mod fuzz;
@@ -47,6 +48,13 @@ enum Command {
     },
     /// Look for inputs that break what parses bytes from outside or from disk, or replay one
     Fuzz(fuzz::FuzzArgs),
+    /// Measure Orlop beside etcd, kine and others: `cargo xtask bench --help` says how
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Arguments of the measuring
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Check the rules of the house: file sizes, leftovers, paths, links
     Tidy,
     /// Start a TiKV cluster for trying things out: in memory, on loopback, until Ctrl-C
@@ -84,6 +92,7 @@ fn main() -> ExitCode {
         Command::Protocol { args } => told(steps::check_protocol(&context, &args)),
         Command::Fuzz(args) => told(fuzz::command(&context, &args)),
         Command::Tikv(args) => told(tikv::run(&context, &args)),
+        Command::Bench { args } => told(bench::command(&context, &args)),
         Command::Tidy => told(tidy::run(&context)),
     };
     if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -152,7 +152,8 @@ fn golint(context: &Context) -> Result<(), String> {
     Ok(())
 }
 
-fn reference(context: &Context) -> Result<(), String> {
+/// Builds the real etcd and etcdctl.
+pub(crate) fn reference(context: &Context) -> Result<(), String> {
     for name in ["etcd", "etcdctl"] {
         let package = format!("./cmd/{name}");
         run(context.go("tests/etcd", &["build", "-o"]).arg(context.tool(name)).arg(package))?;
