@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use node::config::{self, Command, Config};
 use node::{console, log};
 
+/// Requests and answers are many short-lived pieces of memory, handed from thread to thread: the system's allocator
+/// took a seventh of a write's CPU time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match config::read(&config::Process) {
         Ok(Command::Serve(config)) => serve(&config),
