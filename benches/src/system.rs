@@ -241,7 +241,11 @@ impl Running {
                 let mut args =
                     vec!["serve".into(), flag("listen-client-urls", &url), flag("log-level", "warn")];
                 match pd {
-                    Some(pd) => args.extend([flag("engine", "tikv"), flag("pd-endpoints", pd)]),
+                    Some(pd) => {
+                        let peer = format!("http://{}", free_address()?);
+                        let flags = [("engine", "tikv"), ("pd-endpoints", pd), ("listen-peer-urls", &peer)];
+                        args.extend(flags.map(|(name, value)| flag(name, value)));
+                    }
                     None => args.push(flag("data-dir", &text)),
                 }
                 args
