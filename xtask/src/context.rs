@@ -43,6 +43,10 @@ impl Context {
     pub(crate) fn cargo(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target).args(args);
+        if env::var_os("CI").is_some() {
+            // Nobody builds there a second time, and what that would be good for takes as much space as all else.
+            command.env("CARGO_INCREMENTAL", "0");
+        }
         command
     }
 
