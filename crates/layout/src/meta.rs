@@ -10,6 +10,9 @@ use crate::log::{Epoch, Incarnation, PartitionId, Slot};
 /// The format that this version writes. One that is larger was written by a newer version: it must not be opened.
 pub const FORMAT: u32 = 1;
 
+/// The format of what an import has not finished: no version opens it.
+pub const UNFINISHED: u32 = u32::MAX - 1;
+
 /// The record that is written first and says what the others are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {

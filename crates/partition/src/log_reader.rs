@@ -6,7 +6,7 @@ use bytes::Bytes;
 use engine::{Direction, KeySpan, Scan, Snapshot};
 use layout::KeySpace;
 use layout::log::{Body, LogRecord, PartitionId, Slot};
-use layout::meta::{FORMAT, Reclaimed};
+use layout::meta::{FORMAT, Reclaimed, UNFINISHED};
 use layout::object::{Object, value_of};
 use model::{Change, ChangeKind, Revision};
 use thiserror::Error;
@@ -36,6 +36,9 @@ pub enum LogFailure {
         /// The format that it has.
         found: u32,
     },
+    /// It is the beginning of an import.
+    #[error("an import was begun here and not finished: there is no log yet")]
+    Unfinished,
     /// It could not be read, or is damaged: the text names the record.
     #[error(transparent)]
     Read(#[from] ReadFailure),
@@ -101,6 +104,9 @@ impl LogReader {
             return Err(LogFailure::Absent { prefix: space.prefix().to_owned() });
         };
         let identity = space.decode_identity(&identity).map_err(ReadFailure::from)?;
+        if identity.format == UNFINISHED {
+            return Err(LogFailure::Unfinished);
+        }
         if identity.format > FORMAT {
             return Err(LogFailure::NewerFormat { found: identity.format });
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base::{Clock, Random, Supervisor};
 use engine::{Batch, CommitError, Engine, KeySpan, Snapshot};
 use layout::log::{Body, Epoch, Incarnation, LogRecord, PartitionId, Slot};
-use layout::meta::{FORMAT, Identity, Leader};
+use layout::meta::{FORMAT, Identity, Leader, UNFINISHED};
 use layout::{KeySpace, Span};
 use model::Revision;
 use thiserror::Error;
@@ -58,6 +58,11 @@ pub enum OpenFailure {
         /// The format that it has.
         found: u32,
     },
+    /// It is the beginning of an import.
+    #[error(
+        "an import was begun here and not finished: delete what it has left, or choose another place, and import again"
+    )]
+    Unfinished,
     /// Others keep taking its partitions over.
     #[error("another process keeps taking over partition {0}: does a second orlop use this store?")]
     Contended(u32),
@@ -272,6 +277,9 @@ impl Opening {
 }
 
 fn check_format(identity: Identity) -> Result<Identity, OpenFailure> {
+    if identity.format == UNFINISHED {
+        return Err(OpenFailure::Unfinished);
+    }
     if identity.format > FORMAT {
         return Err(OpenFailure::NewerFormat { found: identity.format });
     }

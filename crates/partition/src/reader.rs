@@ -127,6 +127,38 @@ impl View {
         Ok(Chunk { versions: self.shared.values.load(found, self.revision).await?, rest })
     }
 
+    /// The first keys in `range` with all that is known of them but their values, at most `keys_max`, and what is left of
+    /// the range. There may be none although there is a rest.
+    pub async fn facts(&self, range: &KeyRange, keys_max: usize) -> Result<Facts, ReadFailure> {
+        let keys_max = keys_max.clamp(1, KEYS_PER_LOOK_MAX);
+        let limits = ChunkLimits { keys_max, bytes_max: usize::MAX, keys_only: true };
+        let Page { found, rest } = self.page(range, limits).await?;
+        let facts = found.iter().map(|found| Ok((self.key_of(found)?, found.meta)));
+        Ok(Facts { keys: facts.collect::<Result<_, ReadFailure>>()?, rest })
+    }
+
+    /// The encoded `KeyValue`s of versions that this view shows, each named by its key and revision, in their order. They
+    /// are not kept in memory. The caller bounds their number and the size of their values.
+    pub async fn versions(&self, versions: &[(Bytes, Revision)]) -> Result<Vec<Bytes>, ReadFailure> {
+        let space = &self.shared.space;
+        let keys = versions.iter().map(|(key, revision)| space.object_key(key, *revision));
+        let keys: Vec<Bytes> = keys.collect();
+        let snapshot = self.shared.engine.snapshot().await?;
+        let records = snapshot.get_many(&keys).await?;
+        let mut key_values = Vec::with_capacity(keys.len());
+        for (key, record) in keys.iter().zip(records) {
+            let Some(record) = record else {
+                return Err(self.shared.values.explain_absence(snapshot.as_ref(), key, self.revision).await);
+            };
+            let Object::Put(key_value) = space.decode_object(key, &record)? else {
+                let key = key.escape_ascii();
+                return Err(ReadFailure::Corrupt(format!("the object record {key} should hold a value")));
+            };
+            key_values.push(key_value);
+        }
+        Ok(key_values)
+    }
+
     fn key_of(&self, found: &Found) -> Result<Key, ReadFailure> {
         if let Some(key_value) = &found.key_value {
             let key = layout::object::key_of(key_value).ok().and_then(|key| Key::new(key).ok());
@@ -396,6 +428,15 @@ pub struct ChunkLimits {
     pub bytes_max: usize,
     /// Leave the values out.
     pub keys_only: bool,
+}
+
+/// The keys of a part of a range.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Keys and what is known of them, in order.
+    pub keys: Vec<(Key, KeyMeta)>,
+    /// What is left of the range; `None` when this was all.
+    pub rest: Option<KeyRange>,
 }
 
 /// A part of a range.

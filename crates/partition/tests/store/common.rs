@@ -69,9 +69,13 @@ impl Machine {
     }
 
     pub async fn on(memory: Arc<MemoryEngine>, settings: Settings) -> Machine {
+        Machine::try_on(memory, settings).await.unwrap()
+    }
+
+    pub async fn try_on(memory: Arc<MemoryEngine>, settings: Settings) -> Result<Machine, OpenFailure> {
         let engine = Arc::new(FaultEngine::new(memory));
         let random = Arc::new(SeededRandom::new(1));
-        Machine::process(engine, random, settings).await.unwrap()
+        Machine::process(engine, random, settings).await
     }
 
     /// A process with names of its own, on an engine whose faults the test has set up.

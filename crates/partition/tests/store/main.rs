@@ -6,6 +6,7 @@ mod common;
 mod compaction;
 mod faults;
 mod histories;
+mod import;
 mod leases;
 mod log_reader;
 mod long_histories;
