@@ -1,11 +1,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use base::{Clock, Random, Shutdown};
+use base::{Clock, Random, Shutdown, Supervisor};
 use engine::{Engine, ReadError};
 use model::Revision;
 use partition::Store;
 use proto::etcdserverpb::ResponseHeader;
+use tokio::sync::Semaphore;
 use tonic::{Extensions, Status};
 
 use crate::clients::Caller;
@@ -31,6 +32,10 @@ pub(crate) struct Backend {
     pub(crate) leases: Leases,
     /// The other servers of the store, where there are any.
     pub(crate) peers: Option<Arc<Peers>>,
+    /// Runs what goes on while a client does not read.
+    pub(crate) supervisor: Supervisor,
+    /// One permit for each snapshot that may be under way.
+    pub(crate) snapshots: Arc<Semaphore>,
     /// Given when the server stops serving, before connections are drained.
     pub(crate) stopping: Shutdown,
 }

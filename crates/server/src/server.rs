@@ -4,6 +4,7 @@ use base::{Clock, Random, Shutdown, Supervisor, TaskKind};
 use engine::Engine;
 use partition::Store;
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 
 use crate::backend::Backend;
 use crate::clients::Clients;
@@ -14,6 +15,7 @@ use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::peer::{Departure, Fleet, Peers};
 use crate::permissions::Permissions;
+use crate::rpc::snapshot::SNAPSHOTS_MAX;
 
 /// What a server is made of.
 pub struct Parts {
@@ -75,6 +77,8 @@ impl Server {
             metrics,
             leases,
             peers,
+            supervisor: supervisor.clone(),
+            snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
             stopping: Shutdown::new(),
         });
         let clients = Clients::new(backend.config.client_limits.clone());

@@ -289,13 +289,6 @@ func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"MoveLeader": func() error { _, err := s.maint.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: 1}); return err },
 		"Downgrade":  func() error { _, err := s.maint.Downgrade(ctx, &pb.DowngradeRequest{Version: "3.6.0"}); return err },
-		"Snapshot": func() error {
-			stream, err := s.maint.Snapshot(ctx, &pb.SnapshotRequest{})
-			if err == nil {
-				_, err = stream.Recv()
-			}
-			return err
-		},
 		"MemberAdd": func() error {
 			_, err := s.clust.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:1"}})
 			return err

@@ -229,7 +229,6 @@ func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 		"member update 1234 --peer-urls=http://127.0.0.1:1",
 		"member promote 1234",
 		"move-leader 1234",
-		"snapshot save file",
 		"downgrade enable 3.6",
 		"auth enable",
 		"user list",

@@ -16,3 +16,4 @@ mod limits;
 mod maintenance;
 mod range_stream;
 mod shutdown;
+mod snapshot;

@@ -2,7 +2,7 @@ use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{
     AlarmRequest, AuthEnableRequest, AuthStatusRequest, AuthenticateRequest, CompactionRequest,
     DefragmentRequest, DeleteRangeRequest, HashKvRequest, HashRequest, LeaseGrantRequest, MemberAddRequest,
-    MemberListRequest, MoveLeaderRequest, SnapshotRequest, StatusRequest,
+    MemberListRequest, MoveLeaderRequest, StatusRequest,
 };
 use server::Config;
 use tonic::Code;
@@ -160,8 +160,6 @@ async fn the_one_member_is_listed_and_members_are_not_managed() {
 #[tokio::test]
 async fn what_is_not_supported_says_so() {
     let server = TestServer::start().await;
-    let snapshot = server.maintenance().snapshot(SnapshotRequest {}).await;
-    assert_eq!(refused(snapshot.map(drop)).0, Code::Unimplemented);
     let moved = server.maintenance().move_leader(MoveLeaderRequest { target_id: 2 }).await;
     assert_eq!(refused(moved).0, Code::Unimplemented);
     assert_eq!(refused(server.auth().auth_enable(AuthEnableRequest {}).await).0, Code::Unimplemented);
