@@ -24,6 +24,8 @@ const (
 	// FleetBin names the environment variable that holds the path of the program that takes the place of one server with
 	// a fleet (tests/tikv/cmd/fleet).
 	FleetBin = "ORLOP_FLEET_BIN"
+	// EtcdutlBin names the environment variable that holds the path of the real `etcdutl` binary.
+	EtcdutlBin = "ETCDUTL_BIN"
 	// OrlopPlantedBin names the environment variable that holds the path of an `orlop` with bugs and faults that can be
 	// switched on.
 	OrlopPlantedBin = "ORLOP_PLANTED_BIN"

@@ -43,7 +43,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step { name: "planted", about: "build a binary with bugs that can be switched on", run: planted },
     Step { name: "golint", about: "gofmt and go vet have nothing to say about the suites", run: golint },
-    Step { name: "reference", about: "build the real etcd and etcdctl", run: reference },
+    Step { name: "reference", about: "build the real etcd, etcdctl and etcdutl", run: reference },
     Step {
         name: "tikv-server",
         about: "build and test the TiKV server that tests run against",
@@ -158,7 +158,9 @@ pub(crate) fn reference(context: &Context) -> Result<(), String> {
         let package = format!("./cmd/{name}");
         run(context.go("tests/etcd", &["build", "-o"]).arg(context.tool(name)).arg(package))?;
     }
-    Ok(())
+    // Its main package is a public one.
+    let etcdutl = "go.etcd.io/etcd/etcdutl/v3";
+    run(context.go("tests/etcd", &["build", "-o"]).arg(context.tool("etcdutl")).arg(etcdutl))
 }
 
 /// The program that `tests/tikv` makes.
@@ -249,6 +251,7 @@ fn binaries(context: &Context) -> Result<Vec<(&'static str, PathBuf)>, String> {
         ("ETCD_BIN", context.tool("etcd")),
         ("ETCDCTL_BIN", context.tool("etcdctl")),
         ("ORLOP_FLEET_BIN", context.tool(FLEET)),
+        ("ETCDUTL_BIN", context.tool("etcdutl")),
     ];
     if let Some((_, path)) = binaries.iter().find(|(_, path)| !path.is_file()) {
         let first = "run the steps build, reference and tikv-server first";

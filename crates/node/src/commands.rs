@@ -2,9 +2,11 @@
 //!
 //! A server's settings have a parser of their own ([`crate::config`]); a command has few arguments, and clap reads them.
 
+mod import;
 mod log;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -13,6 +15,7 @@ use layout::KeySpace;
 
 use crate::config::{Problems, Source};
 use crate::console;
+pub use import::ImportArguments;
 pub use log::LogArguments;
 
 #[derive(Debug, Parser)]
@@ -25,6 +28,9 @@ struct CommandLine {
 /// A command for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
+    /// Make a data directory of a snapshot of etcd or Orlop
+    #[command(long_about = import::ABOUT, after_long_help = import::DETAILS)]
+    Import(ImportArguments),
     /// Print the revision log of a data directory as JSON lines
     #[command(long_about = log::ABOUT, after_long_help = log::DETAILS)]
     Log(LogArguments),
@@ -37,7 +43,7 @@ pub(crate) enum Parsed {
 }
 
 /// The names of the commands.
-pub(crate) const NAMES: [&str; 1] = ["log"];
+pub(crate) const NAMES: [&str; 2] = ["import", "log"];
 
 /// Reads the command line, if it names one of the commands. Where a flag is left out, its environment variable counts.
 pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Parsed> {
@@ -50,6 +56,7 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
     match CommandLine::try_parse_from(line) {
         Ok(CommandLine { mut command }) => {
             match &mut command {
+                OperatorCommand::Import(arguments) => arguments.complete(&source.variables(), problems),
                 OperatorCommand::Log(arguments) => arguments.complete(&source.variables(), problems),
             }
             Some(Parsed::Run(command))
@@ -68,12 +75,37 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
 
 /// Runs a command to its end.
 pub fn operate(command: &OperatorCommand) -> ExitCode {
-    let done = match command {
-        OperatorCommand::Log(arguments) => log::run(arguments),
-    };
+    match command {
+        OperatorCommand::Import(arguments) => end(import::run(arguments)),
+        OperatorCommand::Log(arguments) => end(log::run(arguments)),
+    }
+}
+
+fn end(done: Result<(), impl std::fmt::Display>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => console::complain(&failure),
+    }
+}
+
+/// Takes the data directory and the key prefix from the environment, where they were left out and it has them.
+fn complete(
+    (data_dir, key_prefix): (&mut Option<PathBuf>, &mut Option<KeySpace>),
+    variables: &[(OsString, OsString)],
+    problems: &mut Problems,
+) {
+    let set = |name: &str| {
+        let found = variables.iter().find(|(variable, value)| variable == name && !value.is_empty());
+        found.map(|(_, value)| value)
+    };
+    if data_dir.is_none() {
+        *data_dir = Some(set("ORLOP_DATA_DIR").map_or_else(|| "./orlop-data".into(), PathBuf::from));
+    }
+    if let (None, Some(prefix)) = (&key_prefix, set("ORLOP_KEY_PREFIX")) {
+        match key_space(&prefix.to_string_lossy()) {
+            Ok(space) => *key_prefix = Some(space),
+            Err(reason) => problems.add(format_args!("ORLOP_KEY_PREFIX: {reason}")),
+        }
     }
 }
 

@@ -63,19 +63,7 @@ pub struct LogArguments {
 impl LogArguments {
     /// Takes what was left out from the environment, where it is set.
     pub(super) fn complete(&mut self, variables: &[(OsString, OsString)], problems: &mut Problems) {
-        let set = |name: &str| {
-            let found = variables.iter().find(|(variable, value)| variable == name && !value.is_empty());
-            found.map(|(_, value)| value)
-        };
-        if self.data_dir.is_none() {
-            self.data_dir = Some(set("ORLOP_DATA_DIR").map_or_else(|| "./orlop-data".into(), PathBuf::from));
-        }
-        if let (None, Some(prefix)) = (&self.key_prefix, set("ORLOP_KEY_PREFIX")) {
-            match super::key_space(&prefix.to_string_lossy()) {
-                Ok(space) => self.key_prefix = Some(space),
-                Err(reason) => problems.add(format_args!("ORLOP_KEY_PREFIX: {reason}")),
-            }
-        }
+        super::complete((&mut self.data_dir, &mut self.key_prefix), variables, problems);
     }
 
     fn wants(&self, revision: i64) -> bool {
