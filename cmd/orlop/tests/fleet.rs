@@ -115,6 +115,14 @@ async fn every_kind_of_change_works_through_one_that_does_not_lead() {
     maintenance.alarm(raise).await.unwrap();
     let refused = put(&here, "x", "1").await.unwrap_err();
     assert_eq!(refused.message(), "etcdserver: mvcc: database space exceeded");
+    // It hears of them with its next heartbeat.
+    let told = async || {
+        let errors = follower.status().await.errors;
+        errors.iter().any(|error| error.ends_with("alarm:NOSPACE"))
+    };
+    while !told().await {
+        pause().await;
+    }
     maintenance.alarm(AlarmRequest { action: 2, ..raise }).await.unwrap();
     let revision = put(&here, "x", "1").await.unwrap();
     put(&here, "x", "2").await.unwrap();
@@ -335,7 +343,10 @@ async fn a_leader_that_slept_through_its_lease_answers_nothing_stale_and_comes_b
     for read in reads {
         match read {
             Ok(value) => assert_eq!(value.as_deref(), Some("new"), "it must not answer with the past"),
-            Err(refused) => assert_eq!(refused.code(), Code::Unavailable, "{refused}"),
+            // Or the connection's end, as this client puts it.
+            Err(refused) => {
+                assert!(matches!(refused.code(), Code::Unavailable | Code::Internal), "{refused}");
+            }
         }
     }
     // Nobody has to start it again.
@@ -370,6 +381,7 @@ async fn a_leader_that_hears_from_too_few_resigns_and_leads_again_when_nobody_el
     leader.program.log_line("fewer than half of the members");
     leader.program.log_line("this server comes back");
     leader.program.log_line("this server leads the store");
+    leader.ready().await;
     // Alone, it is the whole fleet.
     assert_eq!(get(&leader.connect_again().await, "k").await.as_deref(), Some("1"));
     put(&leader.connect_again().await, "k", "2").await.unwrap();

@@ -219,9 +219,13 @@ impl App {
 
 /// Waits until what was loaded may be shown: whoever leads has published it, or this process leads.
 async fn until_shown(store: &Store, clock: &dyn Clock) {
+    let mut leading = store.leading();
     while let Err(error) = store.ready().await {
         debug!(%error, "what was loaded may not be shown yet");
-        clock.sleep_until(clock.now() + ASK_AGAIN_AFTER).await;
+        tokio::select! {
+            _ = leading.wait_for(|leads| *leads) => {}
+            () = clock.sleep_until(clock.now() + ASK_AGAIN_AFTER) => {}
+        }
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct SystemState {
 
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
+    /// This process leads: what it knows is not somebody else's to tell.
+    is_own: bool,
     pub(crate) leases: HashMap<LeaseId, LeaseRecord>,
     pub(crate) alarms: BTreeSet<Alarm>,
 }
@@ -57,7 +59,7 @@ impl SystemState {
 
     /// Knows from here on what the log says of everything, as this process leads.
     pub(crate) fn inherit(&self, tables: Tables, compacted: Option<Revision>) {
-        *self.tables.write() = tables;
+        *self.tables.write() = Tables { is_own: true, ..tables };
         if let Some(compacted) = compacted {
             self.compacted.raise(compacted);
             self.compactions.send_replace(Some(compacted));
@@ -136,6 +138,14 @@ impl System {
     /// Whether this alarm is raised.
     pub fn is_raised(&self, alarm: Alarm) -> bool {
         self.state.tables.read().alarms.contains(&alarm)
+    }
+
+    /// Notes which alarms are raised, as the leader says, in a process that does not lead.
+    pub fn heard_of(&self, alarms: impl IntoIterator<Item = Alarm>) {
+        let mut tables = self.state.tables.write();
+        if !tables.is_own {
+            tables.alarms = alarms.into_iter().collect();
+        }
     }
 
     /// The revision below which history was given up.

@@ -138,7 +138,7 @@ impl Peers {
             departure: Arc::default(),
             fleet,
         });
-        let heartbeat = heartbeat::Heartbeat::new(peers.clone(), clock, rank);
+        let heartbeat = heartbeat::Heartbeat::new((peers.clone(), store.system.clone()), clock, rank);
         supervisor.spawn("membership", TaskKind::Essential, heartbeat.run(shutdown));
         peers
     }

@@ -88,13 +88,16 @@ pub async fn watched(channel: &Channel, key: &str, revision: i64, count: usize) 
     events.await.into_iter().map(|(_, value)| value).collect()
 }
 
-/// Status and body of what the address answers.
+/// Status and body of what the address answers; 0 when the connection ends before the answer, as it does at the moment at
+/// which a server begins to serve.
 pub fn http(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let is_whole = stream.read_to_string(&mut answer).is_ok();
+    let Some((head, body)) = answer.split_once("\r\n\r\n").filter(|_| is_whole) else {
+        return (0, answer);
+    };
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 

@@ -1,3 +1,6 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -13,6 +16,8 @@ pub(crate) struct ServerMetrics {
     has_leader: Gauge,
     is_leader: Gauge,
     leader_changes: Counter,
+    /// The highest term that was counted.
+    last_term: Arc<AtomicU64>,
     proposals_committed: Gauge,
     proposals_applied: Gauge,
     pub(crate) proposals_pending: Gauge,
@@ -66,6 +71,12 @@ impl ServerMetrics {
         let leader = backend.leader_id();
         self.has_leader.set(leader.is_some().into());
         self.is_leader.set((leader == Some(backend.config.member_id)).into());
+        let term = backend.store.term();
+        match self.last_term.fetch_max(term, Ordering::Relaxed) {
+            // The leader that was found at the start is no change.
+            0 => {}
+            last => drop(self.leader_changes.inc_by(term.saturating_sub(last))),
+        }
         let revision = backend.store.partition.revision().get();
         self.proposals_committed.set(revision);
         self.proposals_applied.set(revision);

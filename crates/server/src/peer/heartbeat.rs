@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use base::{Clock, Shutdown};
 use fleet::Refused;
+use layout::system::Alarm;
+use partition::System;
 use proto::peer::{JoinRequest, JoinResponse, Refusal};
 use thiserror::Error;
 use tracing::{debug, info, warn};
@@ -36,6 +38,7 @@ pub(crate) enum Left {
 
 pub(crate) struct Heartbeat {
     peers: Arc<Peers>,
+    system: System,
     clock: Arc<dyn Clock>,
     /// How often in a row the leader said that it serves another store.
     wrong_cluster: u32,
@@ -44,8 +47,12 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    pub(crate) fn new(peers: Arc<Peers>, clock: Arc<dyn Clock>, rank: Arc<AtomicU32>) -> Heartbeat {
-        Heartbeat { peers, clock, wrong_cluster: 0, rank }
+    pub(crate) fn new(
+        (peers, system): (Arc<Peers>, System),
+        clock: Arc<dyn Clock>,
+        rank: Arc<AtomicU32>,
+    ) -> Heartbeat {
+        Heartbeat { peers, system, clock, wrong_cluster: 0, rank }
     }
 
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<(), Left> {
@@ -88,11 +95,15 @@ impl Heartbeat {
             () = self.clock.sleep_until(self.clock.now() + time_max) => Err("no answer in time".to_owned()),
         };
         match answer {
-            Ok(JoinResponse { refusal, cluster_id, members, .. }) => {
+            Ok(JoinResponse { refusal, cluster_id, members, alarms, .. }) => {
                 let own = &self.peers.own.name;
                 let before = members.iter().filter(|member| member.name != leader.name && member.name < *own);
                 self.rank.store(u32::try_from(before.count()).unwrap_or(u32::MAX), Ordering::Relaxed);
                 let refusal = Refusal::try_from(refusal).unwrap_or(Refusal::NotLeading);
+                if refusal == Refusal::None {
+                    let known = |alarm: i32| u8::try_from(alarm).ok().and_then(Alarm::from_number);
+                    self.system.heard_of(alarms.into_iter().filter_map(known));
+                }
                 self.judge(refusal, cluster_id, &leader)
             }
             Err(error) => {

@@ -95,6 +95,7 @@ impl Peer for PeerService {
             term: self.backend.store.term(),
             cluster_id: self.peers.cluster_id,
             members: members.into_iter().map(member_to_wire).collect(),
+            alarms: self.backend.store.system.alarms().into_iter().map(|alarm| alarm as i32).collect(),
         }))
     }
 
