@@ -260,13 +260,17 @@ impl Host {
         self.forget(group);
     }
 
-    /// Sends no clients to it any more.
+    /// Sends no clients to it any more, but to another one that leads, if there is one: who woke up and believed that it
+    /// still led may have been the last to say so.
     fn forget(&self, group: Group) {
-        self.shared.serving.lock().retain(|process| process.group != group);
+        let mut serving = self.shared.serving.lock();
+        serving.retain(|process| process.group != group);
+        let next = serving.iter().rev().find(|process| process.leases.is_some()).cloned();
+        drop(serving);
         self.shared.current.send_if_modified(|current| {
             let was = current.as_ref().is_some_and(|process| process.group == group);
             if was {
-                *current = None;
+                *current = next;
             }
             was
         });
