@@ -6,6 +6,9 @@ use engine::{Batch, CommitError, Engine, KeySpan, ReadError, Scan, ScanPage, Sna
 
 use crate::TikvEngine;
 
+/// A batch is offered so often to a cluster in trouble. Each offer takes up to its whole time-out.
+const OFFERS_MAX: usize = 6;
+
 /// The part of a cluster's keys that begins with a prefix, as an engine of its own: what the conformance suite calls a
 /// store.
 pub(super) struct Prefixed {
@@ -75,10 +78,19 @@ impl Engine for Prefixed {
         if self.marks_batches && !inserts && !batch.writes.is_empty() {
             batch.insert(self.mark(), Bytes::new());
         }
-        self.engine.commit(batch).await.map_err(|error| match error {
-            CommitError::Conflict { key } => CommitError::Conflict { key: without(&self.prefix, &key) },
-            error => error,
-        })
+        let mut offers = if self.marks_batches { OFFERS_MAX } else { 1 };
+        loop {
+            offers -= 1;
+            return match self.engine.commit(batch.clone()).await {
+                // How long trouble takes depends on the machine: what was certainly not taken is offered again, as the
+                // owner of a log does.
+                Err(CommitError::Unavailable(_)) if offers > 0 => continue,
+                Err(CommitError::Conflict { key }) => {
+                    Err(CommitError::Conflict { key: without(&self.prefix, &key) })
+                }
+                done => done,
+            };
+        }
     }
 
     async fn split_points(&self, range: KeySpan, pieces: usize) -> Result<Vec<Bytes>, ReadError> {
