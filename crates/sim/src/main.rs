@@ -112,7 +112,8 @@ fn play(runs: impl Iterator<Item = (u64, Options)>) -> ExitCode {
 /// Plays for each bug until a seed finds it, `seeds` of them at most.
 fn find_planted(first: u64, seeds: u64) -> ExitCode {
     println!("seeds from {first} on, with a planted bug each:");
-    for bug in bugs() {
+    // The last one takes thousands of seeds: a test of the partition finds it at once, and `--plant` whoever has time.
+    for bug in bugs().filter(|&bug| bug != PlantedBug::UnpublishedShown) {
         let _planted = plant(bug);
         let played =
             (0..seeds).map(|number| (number + 1, run(first.saturating_add(number), Options::default())));
