@@ -115,6 +115,7 @@ async fn every_kind_of_change_works_through_one_that_does_not_lead() {
     maintenance.alarm(raise).await.unwrap();
     let refused = put(&here, "x", "1").await.unwrap_err();
     assert_eq!(refused.message(), "etcdserver: mvcc: database space exceeded");
+    assert!(follower.status().await.db_size > 0, "etcdctl divides by it");
     // It hears of them with its next heartbeat.
     let told = async || {
         let errors = follower.status().await.errors;

@@ -55,7 +55,8 @@ impl MaintenanceService {
         StatusResponse {
             header: backend.header(revision),
             version: version::SERVER.to_owned(),
-            db_size: signed(usage.total_bytes),
+            // Never nothing, as in etcd: etcdctl divides by it. On TiKV a server that has written nothing knows of no bytes.
+            db_size: signed(usage.total_bytes.max(1)),
             db_size_in_use: signed(usage.live_bytes),
             // Zero is nobody.
             leader: leader.unwrap_or(0),
