@@ -84,6 +84,7 @@ impl Partition {
     ///
     /// Cancel-safety: a transaction whose future is dropped may happen or not.
     pub async fn txn(&self, txn: Txn) -> Result<TxnOutcome, TxnFailure> {
+        self.check_leads()?;
         // What the answer has to read must not be reclaimed before it is read.
         let pin = self.pin_for(&txn)?;
         let weight_bytes = weight_of(&txn);
@@ -118,15 +119,28 @@ impl Partition {
     /// another process that may have taken over.
     pub async fn view(&self, at: ReadRevision) -> Result<View, ReadFailure> {
         self.confirm().await?;
-        View::open(self.shared.clone(), at)
+        self.open(at).await
     }
 
     /// A view of the state that this process knows: exact, but another process may have gone on. Only what is not known
     /// here yet is asked of the leader.
     pub async fn serializable_view(&self, at: ReadRevision) -> Result<View, ReadFailure> {
-        match View::open(self.shared.clone(), at) {
+        match self.open(at).await {
             Err(ReadFailure::FutureRevision) if !self.role.leads() => self.view(at).await,
             known => known,
+        }
+    }
+
+    /// A view of what is visible here, of the newest state that is not compacted: a process that does not lead may hear
+    /// of a compaction before it hears of everything below.
+    async fn open(&self, at: ReadRevision) -> Result<View, ReadFailure> {
+        loop {
+            match View::open(self.shared.clone(), at) {
+                Err(ReadFailure::Compacted(compacted)) if at == ReadRevision::Latest => {
+                    self.arrived(compacted).await?;
+                }
+                opened => return opened,
+            }
         }
     }
 
@@ -193,14 +207,19 @@ impl Partition {
         }
     }
 
+    fn check_leads(&self) -> Result<(), TxnFailure> {
+        if self.role.leads() {
+            return Ok(());
+        }
+        Err(TxnFailure::Unavailable("this server does not lead".to_owned()))
+    }
+
     async fn ask<T>(
         &self,
         weight_bytes: usize,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, TxnFailure> {
-        if !self.role.leads() {
-            return Err(TxnFailure::Unavailable("this server does not lead".to_owned()));
-        }
+        self.check_leads()?;
         let stopping = || TxnFailure::Unavailable("the store is stopping".to_owned());
         let permits =
             (weight_bytes / ROOM_BYTES_PER_PERMIT + 1).min(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT);
@@ -258,9 +277,7 @@ impl Partition {
                 let pin = self.shared.pins.pin(revision);
                 View::pinned(self.shared.clone(), newest, pin).range(&op).await
             }
-            (Listing::Older, ReadRevision::Latest) => {
-                View::open(self.shared.clone(), op.revision)?.range(&op).await
-            }
+            (Listing::Older, ReadRevision::Latest) => self.open(op.revision).await?.range(&op).await,
         }
     }
 }

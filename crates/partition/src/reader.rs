@@ -50,21 +50,18 @@ struct Version {
 }
 
 impl View {
-    /// A view of the state that `at` asks for. Whatever was acknowledged before the call is in the newest one.
+    /// A view of the state that `at` asks for. Whatever this process has published before the call is in the newest one.
+    ///
+    /// [`ReadFailure::Compacted`] for the newest one says that it is known here that this was overwritten and compacted
+    /// since: there is a newer one, or there will be once it has arrived.
     pub(crate) fn open(shared: Arc<Shared>, at: ReadRevision) -> Result<View, ReadFailure> {
-        loop {
-            let newest = shared.published();
-            let revision = match at {
-                ReadRevision::Latest => newest,
-                ReadRevision::At(revision) => revision,
-            };
-            match shared.pin(revision) {
-                Ok(pin) => return Ok(View::pinned(shared, newest, pin)),
-                // What was the newest was overwritten and compacted since: there is a newer one.
-                Err(ReadFailure::Compacted(_)) if at == ReadRevision::Latest => {}
-                Err(failure) => return Err(failure),
-            }
-        }
+        let newest = shared.published();
+        let revision = match at {
+            ReadRevision::Latest => newest,
+            ReadRevision::At(revision) => revision,
+        };
+        let pin = shared.pin(revision)?;
+        Ok(View::pinned(shared, newest, pin))
     }
 
     /// A view of the state that `pin` holds, which was readable when it was first held.

@@ -1,11 +1,15 @@
 //! The program `orlop-sim`: plays seeds, and says which of them went wrong.
 #![expect(clippy::print_stdout, reason = "it speaks to the person or the program that started it")]
 
+mod watchdog;
+
 use std::process::ExitCode;
 
 use base::{Clock, PlantedBug, SystemClock, plant};
 use clap::Parser;
 use sim::{Options, Report, run};
+
+use crate::watchdog::Watchdog;
 
 /// How much of a violation is printed in a list.
 const VIOLATION_CHARS_MAX: usize = 100;
@@ -88,8 +92,10 @@ fn drawn() -> u64 {
 
 fn play(runs: impl Iterator<Item = (u64, Options)>) -> ExitCode {
     let begun = SystemClock.now();
+    let watchdog = Watchdog::start();
     let (mut count, mut steps, mut revisions, mut starts) = (0u64, 0, 0, 0);
     for (seed, options) in runs {
+        watchdog.next(seed);
         let report = run(seed, options);
         print!("{}", report.words);
         count += 1;
@@ -112,11 +118,16 @@ fn play(runs: impl Iterator<Item = (u64, Options)>) -> ExitCode {
 /// Plays for each bug until a seed finds it, `seeds` of them at most.
 fn find_planted(first: u64, seeds: u64) -> ExitCode {
     println!("seeds from {first} on, with a planted bug each:");
+    let watchdog = Watchdog::start();
     // The last one takes thousands of seeds: a test of the partition finds it at once, and `--plant` whoever has time.
     for bug in bugs().filter(|&bug| bug != PlantedBug::UnpublishedShown) {
         let _planted = plant(bug);
-        let played =
-            (0..seeds).map(|number| (number + 1, run(first.saturating_add(number), Options::default())));
+        let play = |number| {
+            let seed = first.saturating_add(number);
+            watchdog.next(seed);
+            (number + 1, run(seed, Options::default()))
+        };
+        let played = (0..seeds).map(play);
         let found = played.into_iter().find_map(|(number, report)| Some((number, report.violation?)));
         let Some((number, violation)) = found else {
             println!("{} was not found by {seeds} seeds", bug.name());

@@ -232,6 +232,21 @@ async fn a_compaction_that_the_owner_confirmed_counts_at_the_follower_too() {
 }
 
 #[tokio::test]
+async fn a_read_at_a_follower_that_is_behind_a_compaction_waits_for_what_is_above() {
+    let owner = Machine::start(retentive()).await;
+    let (follower, _candidate) = owner.follower(2).await;
+    let wire = Wire::from(&owner);
+    owner.put("a", "1").await;
+    let newest = owner.put("a", "2").await;
+    follower.store.replica().compacted(newest);
+    let partition = &follower.store.partition;
+    let mut reading = std::pin::pin!(partition.serializable_view(ReadRevision::Latest));
+    assert!(futures_util::poll!(&mut reading).is_pending(), "the newest that it has is compacted");
+    arrive(&follower.store.replica(), &wire).await;
+    assert_eq!(reading.await.unwrap().revision(), newest);
+}
+
+#[tokio::test]
 async fn what_a_follower_reads_while_the_owner_reclaims_is_compacted_and_not_absent() {
     let owner = Machine::start(forgetful()).await;
     owner.put("a", "1").await;
