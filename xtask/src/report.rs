@@ -1,9 +1,15 @@
 //! Runs steps one after the other and says what came of them.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use crate::context::Context;
 use crate::steps::Step;
+
+/// No step takes half as long, also with nothing built before and on a busy machine. Who waits for the checks should be
+/// told which step hangs, and not only that time is up.
+const STEP_TIME_MAX: Duration = Duration::from_secs(40 * 60);
 
 enum Outcome {
     Passed(Duration),
@@ -22,7 +28,10 @@ pub(crate) fn run(context: &Context, steps: &[&'static Step], keep_going: bool) 
         }
         println!("\n==> {}: {}", step.name, step.about);
         let begin = now();
-        let outcome = match (step.run)(context) {
+        let watched = watch(step.name);
+        let result = (step.run)(context);
+        drop(watched);
+        let outcome = match result {
             Ok(()) => Outcome::Passed(begin.elapsed()),
             Err(error) => Outcome::Failed(begin.elapsed(), error),
         };
@@ -44,6 +53,19 @@ pub(crate) fn run(context: &Context, steps: &[&'static Step], keep_going: bool) 
         }
     }
     !failed
+}
+
+/// Ends the program with a word about the step, unless what is returned is dropped before the step's time is up.
+fn watch(step: &'static str) -> mpsc::Sender<()> {
+    let (running, ended) = mpsc::channel();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the step, or ends the program")]
+    thread::spawn(move || {
+        if ended.recv_timeout(STEP_TIME_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+            println!("\nstep {step} is not over after {} minutes: it hangs", STEP_TIME_MAX.as_secs() / 60);
+            process::exit(1);
+        }
+    });
+    running
 }
 
 #[expect(clippy::disallowed_methods, reason = "tells people how long a step took; nothing to simulate")]
