@@ -73,6 +73,8 @@ fn written(config: &Config) -> Vec<OsString> {
     };
     let quota = config.quota_backend_bytes.to_string();
     let prefix = prefix_of(config);
+    let splits: Vec<_> =
+        config.partitions.splits().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
     let (tikv, tls) = (&config.tikv, &config.client_tls);
     let suites: Vec<_> = tls.cipher_suites.iter().map(|suite| suite.name()).collect();
     let file =
@@ -119,6 +121,7 @@ fn written(config: &Config) -> Vec<OsString> {
         ("leader-lease", format!("{}ns", config.leader_lease.as_nanos())),
         ("tikv-gc", if tikv.advances_gc { "advance" } else { "hold" }.to_owned()),
         ("key-prefix", prefix),
+        ("initial-partition-splits", splits.join(",")),
         ("history-bytes", config.history_bytes_max.to_string()),
         ("cache-bytes", config.cache_bytes_max.to_string()),
         ("log-format", format.to_owned()),

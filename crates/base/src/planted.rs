@@ -27,11 +27,13 @@ pub enum PlantedBug {
     ReclaimsTooMuch,
     /// A process that follows shows what is in the log, whether its owner has published it or not.
     UnpublishedShown,
+    /// A batch becomes visible while one with lower revisions is on its way in another partition.
+    AheadOfOthers,
 }
 
 impl PlantedBug {
     /// Every bug.
-    pub const ALL: [PlantedBug; 10] = [
+    pub const ALL: [PlantedBug; 11] = [
         PlantedBug::AckBeforeFsync,
         PlantedBug::ProgressBeforeEvent,
         PlantedBug::SkippedSlot,
@@ -42,6 +44,7 @@ impl PlantedBug {
         PlantedBug::NoFiller,
         PlantedBug::ReclaimsTooMuch,
         PlantedBug::UnpublishedShown,
+        PlantedBug::AheadOfOthers,
     ];
 
     /// What it is called where words are typed.
@@ -57,6 +60,7 @@ impl PlantedBug {
             PlantedBug::NoFiller => "no-filler",
             PlantedBug::ReclaimsTooMuch => "reclaims-too-much",
             PlantedBug::UnpublishedShown => "unpublished-shown",
+            PlantedBug::AheadOfOthers => "ahead-of-others",
         }
     }
 

@@ -20,6 +20,7 @@ mod codec;
 pub mod index;
 mod keyspace;
 pub mod log;
+pub mod map;
 pub mod meta;
 pub mod object;
 pub mod system;

@@ -15,6 +15,9 @@ pub struct PartitionId(pub u32);
 impl PartitionId {
     /// The system partition.
     pub const SYSTEM: PartitionId = PartitionId(0);
+
+    /// The partition of the lowest user keys: of all of them, as long as they are not split.
+    pub const FIRST: PartitionId = PartitionId(1);
 }
 
 /// A position in a partition's log. The first is 1; there are no holes.

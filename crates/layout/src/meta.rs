@@ -66,7 +66,7 @@ impl KeySpace {
         self.meta("leader")
     }
 
-    fn meta(&self, name: &str) -> Bytes {
+    pub(crate) fn meta(&self, name: &str) -> Bytes {
         let mut key = self.key(Kind::Meta, name.len());
         key.extend_from_slice(name.as_bytes());
         key.freeze()

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use layout::KeySpace;
 use layout::log::{Body, Epoch, Incarnation, LogRecord, PartitionId, Slot, SystemChange};
+use layout::map::PartitionMap;
 use layout::meta::{FORMAT, Identity, Reclaimed};
 use layout::system::{Alarm, LeaseRecord};
 use model::{Change, ChangeKind, Key, KeyMeta, LeaseId, Revision};
@@ -81,6 +82,7 @@ fn examples() -> BTreeMap<&'static str, Parts> {
         let value = space.encode_log(&key, &record);
         vec![key.to_vec(), value.to_vec()]
     };
+    let split = PartitionMap::split_at(&[Key::new("m").unwrap()]).unwrap();
     let identity = Identity { format: FORMAT, cluster_id: 300 };
     let reclaimed = Reclaimed { changes_through: Slot(3), trimmed_through: Slot(3) };
     let lease = LeaseRecord { ttl_secs: 60, revoking: false };
@@ -97,6 +99,7 @@ fn examples() -> BTreeMap<&'static str, Parts> {
         ("lease: state", record(&lease_key, space.encode_lease(&lease_key, lease))),
         ("alarm", record(&alarm_key, space.encode_alarm(&alarm_key))),
         ("compacted", record(&space.compacted_key(), space.encode_compacted(deleted_at))),
+        ("partitions", record(&space.partitions_key(), space.encode_partitions(&split))),
         ("reclaimed", record(&space.reclaimed_key(USER), space.encode_reclaimed(USER, reclaimed))),
         ("order of objects", object_order(&space)),
         ("order of index records", index_order(&space)),

@@ -85,6 +85,11 @@ impl KeyRange {
         KeyRange { start: start.bytes().clone(), end: RangeEnd::Before(end.into()) }
     }
 
+    /// The keys before `end`.
+    pub fn below(end: impl Into<Bytes>) -> KeyRange {
+        KeyRange { start: Bytes::from_static(&[0]), end: RangeEnd::Before(end.into()) }
+    }
+
     /// Every key from `start` on.
     pub fn from(start: &Key) -> KeyRange {
         KeyRange { start: start.bytes().clone(), end: RangeEnd::Unbounded }

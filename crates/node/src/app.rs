@@ -300,6 +300,7 @@ async fn open_store(
         history_bytes_max: config.history_bytes_max,
         cache_bytes_max: config.cache_bytes_max,
         leader_lease: leader_lease(config),
+        partitions: config.partitions.clone(),
         ..Settings::new(config.key_space.clone())
     };
     if settings.leader_lease.is_none() {

@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use layout::KeySpace;
+use layout::map::PartitionMap;
 use server::ClientLimits;
 
 pub use problem::Problems;
@@ -49,6 +50,8 @@ pub struct Config {
     pub leader_lease: Duration,
     /// The prefix of all records in the engine.
     pub key_space: KeySpace,
+    /// How the keys of a store that is founded are split.
+    pub partitions: PartitionMap,
     /// Where to listen; at least one.
     pub listen_client_urls: Vec<ListenUrl>,
     /// Where to listen for who asks for nothing but metrics and health.

@@ -1,8 +1,8 @@
 use std::collections::{BTreeSet, HashMap};
 
-use model::{Key, LeaseId};
+use model::{Key, KeyRange, LeaseId};
 
-/// Which keys of a partition hang on which lease. Derived from the index; only keys with a lease are here.
+/// Which keys hang on which lease. Derived from the index; only keys with a lease are here.
 #[derive(Debug, Default)]
 pub(crate) struct Attachments {
     keys: HashMap<LeaseId, BTreeSet<Key>>,
@@ -38,9 +38,13 @@ impl Attachments {
         self.keys.get(&lease).is_some_and(|keys| keys.contains(key))
     }
 
-    /// How many keys hang on `lease`.
-    pub(crate) fn count(&self, lease: LeaseId) -> usize {
-        self.keys.get(&lease).map_or(0, BTreeSet::len)
+    /// How many keys in `range` hang on `lease`.
+    pub(crate) fn count(&self, lease: LeaseId, range: &KeyRange) -> usize {
+        match self.keys.get(&lease) {
+            Some(keys) if *range == KeyRange::all() => keys.len(),
+            Some(keys) => keys.iter().filter(|key| range.contains(key.as_slice())).count(),
+            None => 0,
+        }
     }
 }
 
@@ -58,7 +62,9 @@ mod tests {
         assert_eq!(attachments.of(one).collect::<Vec<_>>(), [&a, &b]);
         attachments.moved(&a, one, two);
         attachments.moved(&b, one, LeaseId::NONE);
-        assert_eq!((attachments.count(one), attachments.count(two)), (0, 1));
+        let all = KeyRange::all();
+        assert_eq!((attachments.count(one, &all), attachments.count(two, &all)), (0, 1));
+        assert_eq!(attachments.count(two, &KeyRange::from(&b)), 0);
         attachments.moved(&a, two, LeaseId::NONE);
         assert!(attachments.keys.is_empty(), "nothing is left of leases without keys");
     }

@@ -97,17 +97,19 @@ pub(crate) fn evaluate(txn: &Txn, present: Present<'_>) -> Result<Evaluation, No
     Ok(Evaluation { pending: run.pending, branch })
 }
 
-/// Deletes up to `count` of the keys that hang on `lease`, at one revision, and says how many are left then.
+/// Deletes up to `count` of the keys in `range` that hang on `lease`, at one revision, and says how many are left then.
 ///
 /// `attached` is how keys hang on leases in the published state, `pending` what changed since.
 pub(crate) fn delete_attached(
-    (lease, count): (LeaseId, usize),
+    (lease, range, count): (LeaseId, &KeyRange, usize),
     present: Present<'_>,
     attached: &Attachments,
     pending: &[Pending],
 ) -> (Vec<Pending>, usize) {
-    let still_hangs =
-        |key: &Key| present.index.newest(key.as_slice()).is_some_and(|meta| meta.lease == lease);
+    let still_hangs = |key: &Key| {
+        range.contains(key.as_slice())
+            && present.index.newest(key.as_slice()).is_some_and(|meta| meta.lease == lease)
+    };
     let since = pending.iter().filter(|pending| {
         pending.lease_after() == lease
             && pending.lease_before != lease
@@ -117,7 +119,7 @@ pub(crate) fn delete_attached(
     let since: BTreeSet<&Key> = since.map(|pending| &pending.change.key).collect();
     let candidates = attached.of(lease).chain(since);
     let keys: Vec<Key> = candidates.filter(|key| still_hangs(key)).take(count).cloned().collect();
-    let hanging = pending.iter().fold(attached.count(lease), |hanging, pending| {
+    let hanging = pending.iter().fold(attached.count(lease, range), |hanging, pending| {
         hanging + usize::from(pending.lease_after() == lease) - usize::from(pending.lease_before == lease)
     });
     let left = hanging - keys.len();

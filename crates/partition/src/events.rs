@@ -1,11 +1,11 @@
-//! A partition's past, for watchers: the newest batches from memory, everything before them from the log.
+//! The past of the keys, for watchers: the newest batches from memory, everything before them from the logs.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::{Direction, KeySpan, Scan, Snapshot};
-use layout::log::{Body, LogRecord, Slot};
+use layout::log::{Body, LogRecord, PartitionId, Slot};
 use layout::object::{Object, encode_deleted};
 use layout::{KeySpace, Span};
 use model::{Change, ChangeKind, Event, KeyRange, Revision};
@@ -30,6 +30,23 @@ pub struct EventsPage {
     pub events: Vec<Arc<Event>>,
     /// Every event of the range from the revision asked for through this one is in `events`.
     pub through: Revision,
+}
+
+/// Some of the changes that logs tell, in the order of their revisions.
+struct ChangesPage {
+    changes: Vec<Change>,
+    /// Every change from the revision asked for through this one is there.
+    through: Revision,
+    /// There is nothing more.
+    complete: bool,
+}
+
+fn missing_slot(partition: PartitionId, slot: Slot) -> ReadFailure {
+    ReadFailure::Corrupt(format!("slot {} of partition {} is missing", slot.0, partition.0))
+}
+
+pub(crate) fn empty_log(partition: PartitionId) -> ReadFailure {
+    ReadFailure::Corrupt(format!("the log of partition {} is empty", partition.0))
 }
 
 impl Shared {
@@ -67,10 +84,39 @@ impl Shared {
         }
     }
 
-    /// The revision with the slot before the newest one.
-    pub(crate) async fn revision_before_newest(&self) -> Result<Revision, ReadFailure> {
+    /// Every change at or below `through` in the slots of a partition after `slot`, all of which are there by now.
+    /// [`ReadFailure::Compacted`] when some were there and are gone.
+    pub(crate) async fn changes_after(
+        &self,
+        (partition, slot): (PartitionId, Slot),
+        through: Revision,
+    ) -> Result<Vec<Change>, ReadFailure> {
+        let mut next = slot.next();
+        let mut changes = Vec::new();
+        let (revisions, all) = (Revision::NONE..=through, KeyRange::all());
+        loop {
+            let snapshot = self.engine.snapshot().await?;
+            let page = self.read_slots(snapshot.as_ref(), (partition, next), &revisions, &all).await;
+            match (page, self.values.compacted_in(snapshot.as_ref()).await?) {
+                (Ok((page, after)), _) => {
+                    changes.extend(page.changes);
+                    if page.complete {
+                        return Ok(changes);
+                    }
+                    next = after;
+                }
+                (Err(_), Some(compacted)) => return Err(ReadFailure::Compacted(compacted)),
+                (Err(failure), None) => return Err(failure),
+            }
+        }
+    }
+
+    /// The revision with the slot before the newest one, of a store with one partition: with several, no log alone tells
+    /// what has been published. `None` then.
+    pub(crate) async fn revision_before_newest(&self) -> Result<Option<Revision>, ReadFailure> {
+        let (Some(partition), 1) = (self.map.id(0), self.map.count()) else { return Ok(None) };
         let snapshot = self.engine.snapshot().await?;
-        let span = self.space.log_span(self.id, Slot(0));
+        let span = self.space.log_span(partition, Slot(0));
         let scan = Scan {
             span: KeySpan { start: span.start, end: Some(span.end) },
             direction: Direction::Backward,
@@ -80,8 +126,8 @@ impl Shared {
         };
         let records = snapshot.scan(&scan).await?.records;
         // One slot alone is the first, which only founds.
-        let Some((key, value)) = records.get(1).or(records.first()) else { return Ok(Revision::FIRST) };
-        Ok(self.space.decode_log(key, value)?.revision)
+        let Some((key, value)) = records.get(1).or(records.first()) else { return Ok(Some(Revision::FIRST)) };
+        Ok(Some(self.space.decode_log(key, value)?.revision))
     }
 
     fn events_in_memory(&self, from: Revision, range: &KeyRange) -> Option<EventsPage> {
@@ -105,35 +151,9 @@ impl Shared {
         revisions: RangeInclusive<Revision>,
         range: &KeyRange,
     ) -> Result<EventsPage, ReadFailure> {
-        let (&from, &published) = (revisions.start(), revisions.end());
-        let mut next = self.slot_of(snapshot, from).await?;
-        let span = self.space.log_span(self.id, next);
-        let scan = Scan {
-            span: KeySpan { start: span.start, end: Some(span.end) },
-            direction: Direction::Forward,
-            records_max: SLOTS_PER_STEP_MAX,
-            bytes_max: LOG_BYTES_PER_STEP_MAX,
-            values: true,
-        };
-        let mut through = from.previous();
-        let mut changes = Vec::new();
-        for (key, value) in snapshot.scan(&scan).await?.records {
-            let (_, slot) = self.space.decode_log_key(&key)?;
-            if slot != next {
-                return Err(self.missing_slot(next));
-            }
-            next = slot.next();
-            let record = self.space.decode_log(&key, &value)?;
-            if record.revision > published {
-                break;
-            }
-            through = through.max(record.revision);
-            if let Body::Changes(of_slot) = record.body {
-                let wanted =
-                    |change: &Change| change.revision >= from && range.contains(change.key.as_slice());
-                changes.extend(of_slot.into_iter().filter(wanted));
-            }
-        }
+        let from = *revisions.start();
+        let ChangesPage { mut changes, mut through, .. } =
+            self.changes_in_logs(snapshot, &revisions, range).await?;
         if let Some(cut) = cut_at(&changes, EVENT_BYTES_PER_STEP_MAX) {
             through = changes.get(cut).map_or(through, |first_left| first_left.revision.previous());
             changes.truncate(cut);
@@ -144,8 +164,92 @@ impl Shared {
         Ok(EventsPage { events: events.collect(), through })
     }
 
-    fn missing_slot(&self, slot: Slot) -> ReadFailure {
-        ReadFailure::Corrupt(format!("slot {} of partition {} is missing", slot.0, self.id.0))
+    /// What the logs of the partitions in `range` say, merged by revision.
+    async fn changes_in_logs(
+        &self,
+        snapshot: &dyn Snapshot,
+        revisions: &RangeInclusive<Revision>,
+        range: &KeyRange,
+    ) -> Result<ChangesPage, ReadFailure> {
+        let places = self.map.overlapping(range);
+        let ids: Vec<PartitionId> = places.filter_map(|place| self.map.id(place)).collect();
+        if let [only] = ids.as_slice()
+            && self.map.count() == 1
+        {
+            return self.changes_in_log(snapshot, *only, revisions, range).await;
+        }
+        let mut merged =
+            ChangesPage { changes: Vec::new(), through: revisions.start().previous(), complete: true };
+        let mut known_through = *revisions.end();
+        for partition in ids {
+            let page = self.changes_in_log(snapshot, partition, revisions, range).await?;
+            merged.changes.extend(page.changes);
+            merged.through = merged.through.max(page.through);
+            if !page.complete {
+                known_through = known_through.min(page.through);
+            }
+        }
+        // Where a log ends, nothing at or below the published revision can follow in it.
+        merged.through = match known_through {
+            Revision::MAX => merged.through,
+            known => known.max(revisions.start().previous()),
+        };
+        merged.changes.retain(|change| change.revision <= merged.through);
+        merged.changes.sort_by_key(|change| change.revision);
+        Ok(merged)
+    }
+
+    async fn changes_in_log(
+        &self,
+        snapshot: &dyn Snapshot,
+        partition: PartitionId,
+        revisions: &RangeInclusive<Revision>,
+        range: &KeyRange,
+    ) -> Result<ChangesPage, ReadFailure> {
+        let first = self.slot_of(snapshot, partition, *revisions.start()).await?;
+        let (page, _) = self.read_slots(snapshot, (partition, first), revisions, range).await?;
+        Ok(page)
+    }
+
+    /// The changes in the slots of a partition from `next` on, a step's worth, and the slot after them.
+    async fn read_slots(
+        &self,
+        snapshot: &dyn Snapshot,
+        (partition, mut next): (PartitionId, Slot),
+        revisions: &RangeInclusive<Revision>,
+        range: &KeyRange,
+    ) -> Result<(ChangesPage, Slot), ReadFailure> {
+        let (&from, &published) = (revisions.start(), revisions.end());
+        let span = self.space.log_span(partition, next);
+        let scan = Scan {
+            span: KeySpan { start: span.start, end: Some(span.end) },
+            direction: Direction::Forward,
+            records_max: SLOTS_PER_STEP_MAX,
+            bytes_max: LOG_BYTES_PER_STEP_MAX,
+            values: true,
+        };
+        let found = snapshot.scan(&scan).await?;
+        let mut page =
+            ChangesPage { changes: Vec::new(), through: from.previous(), complete: found.next.is_none() };
+        for (key, value) in found.records {
+            let (_, slot) = self.space.decode_log_key(&key)?;
+            if slot != next {
+                return Err(missing_slot(partition, next));
+            }
+            let record = self.space.decode_log(&key, &value)?;
+            if record.revision > published {
+                page.complete = true;
+                break;
+            }
+            next = slot.next();
+            page.through = page.through.max(record.revision);
+            if let Body::Changes(of_slot) = record.body {
+                let wanted =
+                    |change: &Change| change.revision >= from && range.contains(change.key.as_slice());
+                page.changes.extend(of_slot.into_iter().filter(wanted));
+            }
+        }
+        Ok((page, next))
     }
 
     async fn key_values(&self, changes: &[Change], from: Revision) -> Result<Vec<Bytes>, ReadFailure> {
@@ -169,32 +273,37 @@ impl Shared {
     ///
     /// Found by halving. Trimmed slots are passed over, wherever the record of the trimming says that they end: it may
     /// be behind them after an unclear outcome, and what is trimmed lies below the compacted revision in any case.
-    async fn slot_of(&self, snapshot: &dyn Snapshot, from: Revision) -> Result<Slot, ReadFailure> {
-        let (last, _) = newest_slot(snapshot, &self.space, self.id)
-            .await?
-            .ok_or_else(|| ReadFailure::Corrupt(format!("the log of partition {} is empty", self.id.0)))?;
+    async fn slot_of(
+        &self,
+        snapshot: &dyn Snapshot,
+        partition: PartitionId,
+        from: Revision,
+    ) -> Result<Slot, ReadFailure> {
+        let (last, _) =
+            newest_slot(snapshot, &self.space, partition).await?.ok_or_else(|| empty_log(partition))?;
         let (mut low, mut high) = (Slot(1), last.next());
         while low < high {
             let middle = Slot(low.0 + (high.0 - low.0) / 2);
-            let (slot, record) = self.slot_from(snapshot, middle).await?;
+            let (slot, record) = self.slot_from(snapshot, partition, middle).await?;
             if record.revision < from {
                 low = slot.next();
             } else {
                 high = middle;
             }
         }
-        if low == last.next() { Ok(low) } else { Ok(self.slot_from(snapshot, low).await?.0) }
+        if low == last.next() { Ok(low) } else { Ok(self.slot_from(snapshot, partition, low).await?.0) }
     }
 
     /// The first slot at or after `first` that is there.
     async fn slot_from(
         &self,
         snapshot: &dyn Snapshot,
+        partition: PartitionId,
         first: Slot,
     ) -> Result<(Slot, LogRecord), ReadFailure> {
-        let span = self.space.log_span(self.id, first);
+        let span = self.space.log_span(partition, first);
         let found = one_slot(snapshot, &self.space, span, Direction::Forward).await?;
-        found.ok_or_else(|| self.missing_slot(first))
+        found.ok_or_else(|| missing_slot(partition, first))
     }
 
     /// The version that the event replaced, encoded; `None` where there was none.

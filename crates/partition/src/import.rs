@@ -25,9 +25,6 @@ const IMPORT_BYTES_MAX: usize = 4 << 20;
 /// One slot of the log grants so many leases.
 const LEASES_PER_SLOT_MAX: usize = 1024;
 
-/// The partition of all user keys.
-const USER: PartitionId = PartitionId(1);
-
 /// Why nothing could be imported. Nothing is served of what was written until then.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ImportFailure {
@@ -147,10 +144,10 @@ impl Import {
             self.slot_of_system(vec![SystemChange::Compacted(revision)]).await?;
         }
         let changes = std::mem::take(&mut self.changes);
-        self.slot(USER, Slot(1), Revision::FIRST, Body::Filler).await?;
+        self.slot(PartitionId::FIRST, Slot(1), Revision::FIRST, Body::Filler).await?;
         let body = if changes.is_empty() { Body::Filler } else { Body::Changes(changes) };
         if revision > Revision::FIRST {
-            self.slot(USER, Slot(2), revision, body).await?;
+            self.slot(PartitionId::FIRST, Slot(2), revision, body).await?;
         }
         if self.next == Slot(1) {
             self.slot(PartitionId::SYSTEM, Slot(1), Revision::FIRST, Body::Filler).await?;

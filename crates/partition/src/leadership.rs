@@ -40,8 +40,9 @@ pub enum NotConfirmed {
     /// This process does not lead, and knows nobody who does or does not reach them.
     #[error("no leader answers: {0}")]
     NoLeader(String),
-    /// This process does not lead, and has not heard in time of everything that the leader has acknowledged.
-    #[error("this server has not caught up with the leader in time")]
+    /// Something that comes before the newest revision is not known here in time: the leader has acknowledged it and this
+    /// process has not heard of it, or it is still on its way in another partition.
+    #[error("what comes before the newest revision has not arrived at this server in time")]
     Behind,
     /// Its lease has run out: another process may have taken over.
     #[error("this server's lease as leader has run out; another one may have taken over")]

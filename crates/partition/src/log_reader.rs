@@ -6,6 +6,7 @@ use bytes::Bytes;
 use engine::{Direction, KeySpan, Scan, Snapshot};
 use layout::KeySpace;
 use layout::log::{Body, LogRecord, PartitionId, Slot};
+use layout::map::PartitionMap;
 use layout::meta::{FORMAT, Reclaimed, UNFINISHED};
 use layout::object::{Object, value_of};
 use model::{Change, ChangeKind, Revision};
@@ -90,13 +91,11 @@ pub enum Content {
 pub struct LogReader {
     snapshot: Box<dyn Snapshot>,
     space: KeySpace,
+    map: PartitionMap,
     head: LogHead,
 }
 
 impl LogReader {
-    /// The partition of all user keys.
-    pub const USER: PartitionId = PartitionId(1);
-
     /// Looks at the store that `snapshot` shows under the prefix of `space`.
     pub async fn open(snapshot: Box<dyn Snapshot>, space: KeySpace) -> Result<LogReader, LogFailure> {
         let read = snapshot.get(&space.identity_key()).await.map_err(ReadFailure::from)?;
@@ -114,10 +113,23 @@ impl LogReader {
             Some(record) => Some(space.decode_compacted(&record).map_err(ReadFailure::from)?),
             None => None,
         };
-        let newest = newest_slot(snapshot.as_ref(), &space, LogReader::USER).await?;
-        let (_, newest) = newest.ok_or_else(|| missing(Slot(1), LogReader::USER))?;
-        let head = LogHead { cluster_id: identity.cluster_id, revision: newest.revision, compacted };
-        Ok(LogReader { snapshot, space, head })
+        let map = match snapshot.get(&space.partitions_key()).await.map_err(ReadFailure::from)? {
+            Some(record) => space.decode_partitions(&record).map_err(ReadFailure::from)?,
+            None => PartitionMap::default(),
+        };
+        let mut revision = Revision::FIRST;
+        for partition in map.ids() {
+            let newest = newest_slot(snapshot.as_ref(), &space, partition).await?;
+            let (_, newest) = newest.ok_or_else(|| missing(Slot(1), partition))?;
+            revision = revision.max(newest.revision);
+        }
+        let head = LogHead { cluster_id: identity.cluster_id, revision, compacted };
+        Ok(LogReader { snapshot, space, map, head })
+    }
+
+    /// The partitions of the user keys.
+    pub fn partitions(&self) -> &PartitionMap {
+        &self.map
     }
 
     /// What the store says about itself.
@@ -166,7 +178,7 @@ impl LogReader {
         };
         // The position may be behind after a step whose outcome was unclear. All that goes lies below C*, though.
         let below = self.head.compacted.is_some_and(|compacted| before(record) < compacted);
-        if *gone.end() <= trimmed.trimmed_through.0 || (partition == LogReader::USER && below) {
+        if *gone.end() <= trimmed.trimmed_through.0 || (partition != PartitionId::SYSTEM && below) {
             return Ok(());
         }
         Err(missing(Slot(*gone.start()), partition))

@@ -95,33 +95,50 @@ impl LogWriter {
         class: BatchClass,
         writes: impl Fn() -> Vec<Write>,
     ) -> Result<Slot, AppendError> {
-        let batch = self.next_batch();
-        let (key, record) = self.record(batch, revision, body);
+        let slot = self.next;
+        append_to_all(&mut [self], vec![body], revision, class, writes).await.map(|()| slot)
+    }
+
+    /// Offers a batch to the engine until its outcome is certain. `slots` are the records that it inserts, this log's
+    /// first.
+    async fn offer(
+        &mut self,
+        slots: &[(Bytes, Bytes)],
+        batch: u64,
+        class: BatchClass,
+        writes: impl Fn() -> Vec<Write>,
+    ) -> Result<(), AppendError> {
         let mut pause = PAUSE_FIRST;
         for offers_left in (0..OFFERS_MAX).rev() {
             // Made anew for each offer: a second one is rare, and a copy at hand would cost every batch.
             let mut offer = Batch { writes: writes(), class };
-            offer.writes.push(Write::Insert(key.clone(), record.clone()));
-            let first = offer.writes.len() - 1;
-            offer.writes.swap(0, first);
+            for (place, (key, record)) in slots.iter().enumerate() {
+                // An engine may treat the first record as the one that decides.
+                offer.writes.push(Write::Insert(key.clone(), record.clone()));
+                let last = offer.writes.len() - 1;
+                offer.writes.swap(place, last);
+            }
             match self.engine.commit(offer).await {
-                Ok(()) => return Ok(self.advance(revision)),
+                Ok(()) => return Ok(()),
                 Err(CommitError::NoSpace(reason)) => return Err(AppendError::NoSpace(reason)),
                 Err(CommitError::Closed(reason)) => return Err(AppendError::Closed(reason)),
                 Err(CommitError::Unavailable(reason)) if offers_left == 0 => {
                     return Err(AppendError::Refused(reason));
                 }
                 Err(CommitError::Unavailable(_)) => self.pause(&mut pause).await,
-                Err(CommitError::Undetermined(reason)) => {
-                    return self.clear_up(batch, revision, reason).await;
-                }
+                Err(CommitError::Undetermined(reason)) => return self.clear_up(batch, reason).await,
                 Err(CommitError::Conflict { key }) => {
                     let reason = format!("{} is taken", key.escape_ascii());
-                    return self.clear_up(batch, revision, reason).await;
+                    return self.clear_up(batch, reason).await;
                 }
             }
         }
         Err(AppendError::Refused("the engine refused every offer".to_owned()))
+    }
+
+    /// The partition whose log this is.
+    pub(crate) fn partition(&self) -> PartitionId {
+        self.partition
     }
 
     /// Commits writes that need no slot and may be lost or done again. `false` when they were not done for certain.
@@ -134,8 +151,8 @@ impl LogWriter {
     }
 
     /// Finds out what became of `batch`: reads its slot, and takes the slot with a filler if nobody has it, after
-    /// which the batch can never appear.
-    async fn clear_up(&mut self, batch: u64, revision: Revision, why: String) -> Result<Slot, AppendError> {
+    /// which the batch can never appear. When it is there, the slot is still to be passed.
+    async fn clear_up(&mut self, batch: u64, why: String) -> Result<(), AppendError> {
         warn!(
             partition = self.partition.0,
             slot = self.next.0,
@@ -145,7 +162,7 @@ impl LogWriter {
         let mut pause = PAUSE_FIRST;
         loop {
             match self.occupant(batch).await {
-                Ok(Occupant::Ours) => return Ok(self.advance(revision)),
+                Ok(Occupant::Ours) => return Ok(()),
                 Ok(Occupant::OurFiller) => {
                     self.advance(self.revision);
                     return Err(AppendError::Refused(why));
@@ -232,18 +249,45 @@ impl LogWriter {
         self.batches
     }
 
-    fn advance(&mut self, revision: Revision) -> Slot {
+    fn advance(&mut self, revision: Revision) {
         self.revision = revision;
         let slot = self.next;
         self.next = slot.next();
         if is_planted(PlantedBug::SkippedSlot) && slot.0.is_multiple_of(PLANTED_EVERY) {
             self.next = self.next.next();
         }
-        slot
     }
 
     async fn pause(&self, pause: &mut Duration) {
         self.clock.sleep_until(self.clock.now() + *pause).await;
         *pause = (*pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// Writes the next slot of each of these logs, which one process holds, with one body each, together with what `writes`
+/// makes: all or nothing. As [`LogWriter::append`] otherwise.
+///
+/// The slots stand and fall together, so that the first of them tells what became of all: a filler there keeps the others
+/// free.
+pub(crate) async fn append_to_all(
+    logs: &mut [&mut LogWriter],
+    bodies: Vec<Body>,
+    revision: Revision,
+    class: BatchClass,
+    writes: impl Fn() -> Vec<Write>,
+) -> Result<(), AppendError> {
+    let (mut slots, mut batches) = (Vec::with_capacity(logs.len()), Vec::with_capacity(logs.len()));
+    for (log, body) in logs.iter_mut().zip(bodies) {
+        let batch = log.next_batch();
+        slots.push(log.record(batch, revision, body));
+        batches.push(batch);
+    }
+    let committed = match logs.first_mut().zip(batches.first()) {
+        Some((first, &batch)) => first.offer(&slots, batch, class, writes).await,
+        None => Ok(()),
+    };
+    if committed.is_ok() {
+        logs.iter_mut().for_each(|log| log.advance(revision));
+    }
+    committed
 }

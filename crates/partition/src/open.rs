@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base::{Clock, Random, Supervisor};
 use engine::{Batch, CommitError, Engine, KeySpan, Snapshot};
 use layout::log::{Body, Epoch, Incarnation, LogRecord, PartitionId, Slot};
+use layout::map::PartitionMap;
 use layout::meta::{FORMAT, Identity, Leader, UNFINISHED};
 use layout::{KeySpace, Span};
 use model::Revision;
@@ -18,13 +19,10 @@ use tokio::sync::watch;
 use crate::error::ReadFailure;
 use crate::leadership::{LeaderLease, Leadership, NotConfirmed};
 use crate::partition::Partition;
-use crate::replica::Replica;
+use crate::replica::{Replica, Through};
 use crate::role::{Authority, Confirmed, Role};
 use crate::system::System;
 pub use candidate::Candidate;
-
-/// The one partition of user keys; a later version splits it.
-const USER: PartitionId = PartitionId(1);
 
 /// What opening a store needs to know.
 #[derive(Clone, Debug)]
@@ -38,12 +36,20 @@ pub struct Settings {
     /// How processes agree on who owns the store, where several can reach the engine; none where the engine is one
     /// process's own.
     pub leader_lease: Option<LeaderLease>,
+    /// The partitions of a store that is founded. One that is there keeps its own.
+    pub partitions: PartitionMap,
 }
 
 impl Settings {
     /// Settings for an ordinary machine that has its engine for itself: 64 MiB of history, 64 MiB of values.
     pub fn new(space: KeySpace) -> Settings {
-        Settings { space, history_bytes_max: 64 << 20, cache_bytes_max: 64 << 20, leader_lease: None }
+        Settings {
+            space,
+            history_bytes_max: 64 << 20,
+            cache_bytes_max: 64 << 20,
+            leader_lease: None,
+            partitions: PartitionMap::default(),
+        }
     }
 }
 
@@ -100,7 +106,7 @@ pub struct Presence {
 /// A running store: the state of one process, be it that it leads, or that it follows another one that does.
 #[derive(Clone)]
 pub struct Store {
-    /// The partition of all user keys.
+    /// The user keys, of all partitions.
     pub partition: Partition,
     /// Leases, alarms and the compacted revision.
     pub system: System,
@@ -191,7 +197,11 @@ impl Store {
 
     async fn published_beyond(&self, loaded: Revision) -> Result<(), NotConfirmed> {
         match self.role.ask().await? {
-            Confirmed { revision, .. } if revision >= loaded => Ok(()),
+            Confirmed { revision, .. } if revision >= loaded => {
+                // What was on its way below, in other partitions, is there too.
+                let filled = self.replica.catch_up(Through::Published(loaded)).await;
+                filled.map(drop).map_err(|_| NotConfirmed::Behind)
+            }
             _ => Err(NotConfirmed::Behind),
         }
     }
@@ -247,7 +257,11 @@ impl Opening {
         let cluster_id = self.world.random.next_u64().max(1);
         let mut batch = Batch::new();
         batch.insert(space.identity_key(), space.encode_identity(Identity { format: FORMAT, cluster_id }));
-        for partition in [PartitionId::SYSTEM, USER] {
+        let map = &self.settings.partitions;
+        if *map != PartitionMap::default() {
+            batch.insert(space.partitions_key(), space.encode_partitions(map));
+        }
+        for partition in std::iter::once(PartitionId::SYSTEM).chain(map.ids()) {
             let key = space.log_key(partition, Slot(1));
             let founded = LogRecord {
                 epoch: Epoch(0),

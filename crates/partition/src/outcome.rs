@@ -24,6 +24,20 @@ pub struct BranchOutcome<R = RangeOutcome, V = Bytes> {
     pub ops: Vec<OpOutcome<R, V>>,
 }
 
+impl BranchOutcome<Unread, Found> {
+    /// It changed nothing, and says that it saw the state at `revision`.
+    pub(crate) fn observed_at(&mut self, revision: Revision) {
+        for op in &mut self.ops {
+            match op {
+                OpOutcome::Range { revision: at, .. }
+                | OpOutcome::Put { revision: at, .. }
+                | OpOutcome::Delete { revision: at, .. } => *at = revision,
+                OpOutcome::Txn(nested) => nested.observed_at(revision),
+            }
+        }
+    }
+}
+
 /// What one operation did. The revision is that of the state right after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpOutcome<R = RangeOutcome, V = Bytes> {

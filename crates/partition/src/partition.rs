@@ -19,6 +19,7 @@ use crate::range::finish;
 use crate::reader::View;
 use crate::reclaim::Done;
 use crate::role::{Confirmed, Role};
+use crate::route::touched;
 use crate::sequencer::{Command, Detached, Evaluated, Reply};
 use crate::state::{Follower, Shared};
 use crate::values::Found;
@@ -33,33 +34,53 @@ pub(crate) const ROOM_BYTES_PER_PERMIT: usize = 1 << 10;
 /// stream that broke is made anew well within it.
 const BEHIND_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A handle on a partition, whose owner this process is when it leads. Cheap to clone.
+/// A handle on all user keys, whose partitions this process owns when it leads. Cheap to clone.
 #[derive(Clone)]
 pub struct Partition {
     shared: Arc<Shared>,
-    commands: mpsc::Sender<Command>,
+    commands: Arc<Commands>,
     room: Arc<Semaphore>,
-    reclaimed: Arc<Done>,
+    /// For each partition.
+    reclaimed: Arc<[Arc<Done>]>,
     leadership: Leadership,
     role: Arc<Role>,
     clock: Arc<dyn Clock>,
 }
 
+/// Where to send what is asked of the owner.
+pub(crate) struct Commands {
+    /// In the order of the partitions.
+    pub(crate) of_one: Vec<mpsc::Sender<Command>>,
+    /// For what touches several.
+    pub(crate) of_several: mpsc::Sender<Command>,
+}
+
 impl Partition {
     pub(crate) fn new(
         shared: Arc<Shared>,
-        commands: mpsc::Sender<Command>,
-        reclaimed: Arc<Done>,
+        commands: Commands,
+        reclaimed: Arc<[Arc<Done>]>,
         (leadership, role, clock): (Leadership, Arc<Role>, Arc<dyn Clock>),
     ) -> Partition {
         let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT));
-        Partition { shared, commands, room, reclaimed, leadership, role, clock }
+        Partition { shared, commands: Arc::new(commands), room, reclaimed, leadership, role, clock }
     }
 
-    /// The published revision: everything acknowledged so far is at or below it, and nothing at or below it can
-    /// appear any more.
+    /// The newest revision that anybody was told to have happened: everything acknowledged so far is at or below it.
+    ///
+    /// With several partitions, something at or below it may still be on its way; reads wait for that.
     pub fn revision(&self) -> Revision {
+        self.shared.newest()
+    }
+
+    /// Nothing at or below this revision can appear any more.
+    pub fn published(&self) -> Revision {
         self.shared.published()
+    }
+
+    /// How many partitions the keys are split into.
+    pub fn partition_count(&self) -> usize {
+        self.shared.map.count()
     }
 
     /// The revision below which history was given up.
@@ -88,7 +109,8 @@ impl Partition {
         // What the answer has to read must not be reclaimed before it is read.
         let pin = self.pin_for(&txn)?;
         let weight_bytes = weight_of(&txn);
-        let evaluated = self.ask(weight_bytes, |reply| Command::Txn(txn, reply)).await?;
+        let commands = self.commands_for(&txn);
+        let evaluated = self.ask(commands, weight_bytes, |reply| Command::Txn(txn, reply)).await?;
         let Evaluated { revision, changed, branch } = evaluated;
         let loaded = self.load_branch(branch).await;
         drop(pin);
@@ -104,9 +126,29 @@ impl Partition {
         }
     }
 
-    /// Deletes up to `count` of the keys that hang on `lease`, at one revision, with ordinary delete events.
+    /// Deletes up to `count` of the keys that hang on `lease`, of each partition's at one revision, with ordinary delete
+    /// events.
     pub async fn delete_attached(&self, lease: LeaseId, count: usize) -> Result<Detached, TxnFailure> {
-        self.ask(ROOM_BYTES_PER_PERMIT, |reply| Command::DeleteAttached(lease, count, reply)).await
+        let mut all = Detached { deleted: 0, left: 0 };
+        for commands in &self.commands.of_one {
+            let count = count.saturating_sub(all.deleted);
+            let ask = |reply| Command::DeleteAttached(lease, count, reply);
+            let Detached { deleted, left } = self.ask(commands, ROOM_BYTES_PER_PERMIT, ask).await?;
+            all = Detached { deleted: all.deleted + deleted, left: all.left + left };
+        }
+        Ok(all)
+    }
+
+    fn commands_for(&self, txn: &Txn) -> &mpsc::Sender<Command> {
+        let Commands { of_one, of_several } = &*self.commands;
+        if let [only] = of_one.as_slice() {
+            return only;
+        }
+        let places = touched(txn, &self.shared.map);
+        match places.first().and_then(|&place| of_one.get(place)) {
+            Some(one) if places.len() == 1 => one,
+            _ => of_several,
+        }
     }
 
     /// The keys that hang on `lease`, in order.
@@ -134,6 +176,11 @@ impl Partition {
     /// A view of what is visible here, of the newest state that is not compacted: a process that does not lead may hear
     /// of a compaction before it hears of everything below.
     async fn open(&self, at: ReadRevision) -> Result<View, ReadFailure> {
+        // What happened in one partition may be known before what came before it in another.
+        match at {
+            ReadRevision::Latest => self.reached(Revision::MAX).await?,
+            ReadRevision::At(revision) => self.reached(revision).await?,
+        }
         loop {
             match View::open(self.shared.clone(), at) {
                 Err(ReadFailure::Compacted(compacted)) if at == ReadRevision::Latest => {
@@ -144,11 +191,12 @@ impl Partition {
         }
     }
 
-    /// Completes when it is certain that [`Partition::revision`], read from then on, is not below any revision that was
-    /// acknowledged before the call, also by another process that may have taken over.
+    /// Completes when it is certain that [`Partition::published`], read from then on, is not below any revision that was
+    /// acknowledged before the call, also by another process that may have taken over; and that every follower has been told.
     pub async fn confirm(&self) -> Result<(), NotConfirmed> {
         if self.role.leads() {
-            return self.leadership.confirm().await;
+            self.leadership.confirm().await?;
+            return self.arrived(self.shared.newest()).await;
         }
         let Confirmed { revision, compacted } = self.role.ask().await?;
         // Whoever was told of a compaction must find it here too.
@@ -158,9 +206,17 @@ impl Partition {
         self.arrived(revision).await
     }
 
-    /// Completes when everything through `revision` is visible here.
+    /// Completes when everything through `revision` is visible here, unless nobody was told of that revision yet.
+    pub(crate) async fn reached(&self, revision: Revision) -> Result<(), NotConfirmed> {
+        self.arrived(revision.min(self.shared.newest())).await
+    }
+
+    /// Completes when everything through `revision` is visible here, and every follower was told.
     async fn arrived(&self, revision: Revision) -> Result<(), NotConfirmed> {
-        let mut published = self.shared.subscribe();
+        if self.shared.told_through() >= revision {
+            return Ok(());
+        }
+        let mut published = self.shared.told();
         let late = self.clock.now() + BEHIND_TIME_MAX;
         tokio::select! {
             biased;
@@ -182,9 +238,11 @@ impl Partition {
 
     /// Waits until what a compaction at `revision` has freed is gone.
     pub async fn reclaimed(&self, revision: Revision) {
-        let mut reclaimed = self.reclaimed.subscribe();
-        // The sender lives as long as the partition does.
-        let _ = reclaimed.wait_for(|done| done.is_some_and(|done| done >= revision)).await;
+        for reclaimed in self.reclaimed.iter() {
+            let mut reclaimed = reclaimed.subscribe();
+            // The sender lives as long as this does.
+            let _ = reclaimed.wait_for(|done| done.is_some_and(|done| done >= revision)).await;
+        }
     }
 
     /// The published revision, as it moves.
@@ -193,7 +251,7 @@ impl Partition {
     }
 
     fn pin_for(&self, txn: &Txn) -> Result<Option<Pin>, TxnFailure> {
-        let Some(lowest) = lowest_read(txn, self.revision()) else { return Ok(None) };
+        let Some(lowest) = lowest_read(txn, self.published()) else { return Ok(None) };
         loop {
             // Only a branch that runs may fail the transaction for its revision: that is for the sequencer to say,
             // which lets no read below the compacted revision pass.
@@ -216,6 +274,7 @@ impl Partition {
 
     async fn ask<T>(
         &self,
+        commands: &mpsc::Sender<Command>,
         weight_bytes: usize,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, TxnFailure> {
@@ -226,7 +285,7 @@ impl Partition {
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| stopping())?;
         let (to, answer) = oneshot::channel();
-        self.commands.send(command(Reply { to, room, weight_bytes })).await.map_err(|_| stopping())?;
+        commands.send(command(Reply { to, room, weight_bytes })).await.map_err(|_| stopping())?;
         let lost = || TxnFailure::Undetermined("the store stopped before it answered".to_owned());
         answer.await.unwrap_or_else(|_| Err(lost()))
     }

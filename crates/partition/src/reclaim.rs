@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base::{Clock, Failure, PlantedBug, is_planted};
 use engine::{Batch, BatchClass, CommitError, Direction, KeySpan, Scan};
-use layout::log::{Body, LogRecord, Slot};
+use layout::log::{Body, LogRecord, PartitionId, Slot};
 use layout::meta::Reclaimed;
 use model::{ChangeKind, Revision};
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ pub(crate) type Done = watch::Sender<Option<Revision>>;
 
 pub(crate) struct Reclaimer {
     shared: Arc<Shared>,
+    partition: PartitionId,
     clock: Arc<dyn Clock>,
     reclaimed: Reclaimed,
     done: Arc<Done>,
@@ -54,10 +55,10 @@ impl Reclaimer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
-        reclaimed: Reclaimed,
+        (partition, reclaimed): (PartitionId, Reclaimed),
         done: Arc<Done>,
     ) -> Reclaimer {
-        Reclaimer { shared, clock, reclaimed, done }
+        Reclaimer { shared, partition, clock, reclaimed, done }
     }
 
     /// Reclaims whenever the compacted revision has moved, until `compactions` closes.
@@ -86,7 +87,7 @@ impl Reclaimer {
                 // An engine that has closed itself serves nobody any more, and the process must not go on as if.
                 Err(ReadFailure::Closed(reason)) => return Err(Failure { task: "reclaim", reason }),
                 Err(error) => {
-                    warn!(partition = self.shared.id.0, error = %error, "reclaiming is held up");
+                    warn!(partition = self.partition.0, error = %error, "reclaiming is held up");
                     self.clock.sleep_until(self.clock.now() + RETRY_AFTER).await;
                 }
             }
@@ -99,7 +100,7 @@ impl Reclaimer {
         let step = self.plan(horizon).await?;
         let Some(changes_through) = step.changes_through else { return Ok(false) };
         let reclaimed = Reclaimed { changes_through, trimmed_through: changes_through };
-        let id = self.shared.id;
+        let id = self.partition;
         let mut batch =
             Batch { writes: Vec::with_capacity(step.deletes.len() + 1), class: BatchClass::Reclaim };
         let space = &self.shared.space;
@@ -150,7 +151,7 @@ impl Reclaimer {
     /// The next slots, and whether there are more behind them.
     async fn slots(&self) -> Result<(Vec<(Slot, LogRecord)>, bool), ReadFailure> {
         let space = &self.shared.space;
-        let span = space.log_span(self.shared.id, self.reclaimed.changes_through.next());
+        let span = space.log_span(self.partition, self.reclaimed.changes_through.next());
         let mut rest = Some(KeySpan { start: span.start, end: Some(span.end) });
         let snapshot = self.shared.engine.snapshot().await?;
         let mut slots = Vec::new();
@@ -192,7 +193,7 @@ impl Reclaimer {
         // A filler stays too: behind it, the batch whose place it took may still be on its way.
         let stays = matches!(record.body, Body::Takeover | Body::Filler) || *next_body == Body::Takeover;
         if !stays {
-            step.deletes.push(space.log_key(self.shared.id, slot));
+            step.deletes.push(space.log_key(self.partition, slot));
         }
     }
 }

@@ -1,22 +1,22 @@
-//! A partition's state in a process that does not own it: fed with what the owner publishes, or from the log in the
-//! engine.
+//! The state in a process that does not own the keys: fed with what the owner publishes, or from the logs in the engine.
 
 use std::sync::Arc;
 
 use base::{PlantedBug, is_planted};
+use layout::log::{PartitionId, Slot};
 use layout::object::meta_of;
-use model::{ChangeKind, Event, EventBatch, Key, LeaseId, Revision};
+use model::{Change, ChangeKind, Event, EventBatch, Key, LeaseId, Revision};
 use parking_lot::Mutex;
 
 use crate::error::ReadFailure;
-use crate::state::{Shared, State};
+use crate::state::{Move, Shared};
 
 /// What became of a batch that a replica was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// It is visible now.
     Done,
-    /// The replica has it, or needs none any more because this process owns the partition.
+    /// The replica has it, or needs none any more because this process owns the keys.
     Known,
     /// Something before it is missing: [`Replica::catch_up`] finds that in the log.
     Gap,
@@ -31,26 +31,46 @@ pub enum Through {
     /// What the owner said that it has published.
     Published(Revision),
     /// All but the newest slot: an owner publishes what is in a slot before it writes the next one, and what was there
-    /// when another one took over is the first thing that this one knows.
+    /// when another one took over is the first thing that this one knows. Of several partitions no log tells this: then
+    /// there is nothing to be followed without the owner's word.
     AllButNewest,
     /// Everything: there is no owner that answers.
     End,
 }
 
-/// What feeds a partition's state while another process owns it. Cheap to clone.
+/// What feeds the state while another process owns the keys. Cheap to clone.
 ///
 /// Whatever order batches come in, from the owner and from the log at once, each becomes visible once, in order, and
 /// nothing between two of them is left out: a batch names the revision that it follows.
 #[derive(Clone)]
 pub struct Replica {
     shared: Arc<Shared>,
-    /// Whether it is still fed. Held while a batch is applied.
-    fed: Arc<Mutex<bool>>,
+    /// Held while a batch is applied.
+    fed: Arc<Mutex<Fed>>,
+}
+
+/// How far a partition's log went when the state was loaded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Position {
+    pub(crate) partition: PartitionId,
+    pub(crate) slot: Slot,
+    pub(crate) revision: Revision,
+}
+
+struct Fed {
+    open: bool,
+    /// Partitions whose logs ended below what was loaded of others, each with its last slot: something in between may have
+    /// been on its way. Nothing else is applied before that is here.
+    behind: Vec<(PartitionId, Slot)>,
 }
 
 impl Replica {
-    pub(crate) fn new(shared: Arc<Shared>) -> Replica {
-        Replica { shared, fed: Arc::new(Mutex::new(true)) }
+    /// `loaded` is how far the log of each partition went when it was loaded.
+    pub(crate) fn new(shared: Arc<Shared>, loaded: &[Position]) -> Replica {
+        let position = shared.published();
+        let behind =
+            loaded.iter().filter(|of| of.revision < position).map(|of| (of.partition, of.slot)).collect();
+        Replica { shared, fed: Arc::new(Mutex::new(Fed { open: true, behind })) }
     }
 
     /// Everything at or below this revision is visible here.
@@ -67,14 +87,19 @@ impl Replica {
     pub fn apply(&self, batch: Arc<EventBatch>) -> Applied {
         let fed = self.fed.lock();
         let position = self.position();
-        if !*fed || batch.revision <= position {
+        if !fed.open || batch.revision <= position {
             return Applied::Known;
         }
-        if batch.after > position {
+        if batch.after > position || !fed.behind.is_empty() {
             return Applied::Gap;
         }
         let batch = if batch.after < position { Arc::new(rest_of(&batch, position)) } else { batch };
-        let moves = self.apply_to_index(&batch);
+        let moves = self.apply_to_index(batch.events.iter().map(|event| &event.change));
+        for event in batch.events.iter().filter(|event| !event.is_delete()) {
+            let Change { key, revision, .. } = &event.change;
+            let object_key = self.shared.space.object_key(key.as_slice(), *revision);
+            self.shared.values.remember(object_key, event.key_value.clone());
+        }
         self.shared.publish(batch, &moves);
         Applied::Done
     }
@@ -85,9 +110,15 @@ impl Replica {
         let through = match through {
             _ if is_planted(PlantedBug::UnpublishedShown) => Revision::MAX,
             Through::Published(revision) => revision,
-            Through::AllButNewest => self.shared.revision_before_newest().await?,
+            Through::AllButNewest => match self.shared.revision_before_newest().await? {
+                Some(revision) => revision,
+                None => return Ok(self.position()),
+            },
             Through::End => Revision::MAX,
         };
+        if through >= self.position() {
+            self.fill().await?;
+        }
         loop {
             let after = self.position();
             if after >= through {
@@ -101,35 +132,61 @@ impl Replica {
         }
     }
 
-    /// Takes no batches any more: this process owns the partition, and makes them.
+    /// [`ReadFailure::Compacted`] when the logs do not tell any more what is missing here.
+    pub(crate) async fn check_nothing_is_missing(&self) -> Result<(), ReadFailure> {
+        let snapshot = self.shared.engine.snapshot().await?;
+        match self.shared.values.compacted_in(snapshot.as_ref()).await? {
+            Some(compacted) if self.position().next() < compacted => Err(ReadFailure::Compacted(compacted)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads what was on its way when the state was loaded: nothing at or below what was loaded can follow any more.
+    async fn fill(&self) -> Result<(), ReadFailure> {
+        let (behind, position) = {
+            let fed = self.fed.lock();
+            (fed.behind.clone(), self.position())
+        };
+        for from in behind {
+            let changes = self.shared.changes_after(from, position).await?;
+            let mut fed = self.fed.lock();
+            // Somebody else may have been faster, or this process owns everything by now.
+            if !fed.open || !fed.behind.contains(&from) {
+                continue;
+            }
+            let moves = self.apply_to_index(changes.iter());
+            let mut state = self.shared.state.write();
+            state.attach(&moves);
+            // History begins above.
+            changes.iter().for_each(|change| state.index.forget(change));
+            drop(state);
+            fed.behind.retain(|of| *of != from);
+        }
+        Ok(())
+    }
+
+    /// Takes no batches any more: this process owns the keys, and makes them.
     pub(crate) fn close(&self) {
-        *self.fed.lock() = false;
+        self.fed.lock().open = false;
     }
 
     /// Returns the keys that hang on another lease afterwards.
-    fn apply_to_index(&self, batch: &EventBatch) -> Vec<(Key, LeaseId, LeaseId)> {
+    fn apply_to_index<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Vec<Move> {
         let mut moves = Vec::new();
         let mut state = self.shared.state.write();
-        let State { index, .. } = &mut *state;
-        for event in &batch.events {
-            let key = &event.change.key;
-            let before = index.newest(key.as_slice()).map_or(LeaseId::NONE, |meta| meta.lease);
-            let after = match event.change.kind {
+        for change in changes {
+            let key = &change.key;
+            let before = state.index.newest(key.as_slice()).map_or(LeaseId::NONE, |meta| meta.lease);
+            let after = match change.kind {
                 ChangeKind::Put(meta) => meta.lease,
                 ChangeKind::Delete => LeaseId::NONE,
             };
-            index.apply(&event.change);
+            state.index.apply(change);
             if before != after {
                 // A copy, because attachments live longer than what the event shares its bytes with.
                 let key = Key::new(bytes::Bytes::copy_from_slice(key.as_slice()));
                 moves.extend(key.map(|key| (key, before, after)));
             }
-        }
-        drop(state);
-        let puts = batch.events.iter().filter(|event| !event.is_delete());
-        for event in puts {
-            let object_key = self.shared.space.object_key(event.change.key.as_slice(), event.change.revision);
-            self.shared.values.remember(object_key, event.key_value.clone());
         }
         moves
     }

@@ -2,8 +2,11 @@
 //!
 //! It never waits for a batch to fill: while one is being committed the next one gathers, so that batches grow
 //! with the load and cost nothing when there is none. One commit is in flight at a time.
+//!
+//! Each partition has one, for the transactions that touch no other. One more takes those that touch several: it holds
+//! the logs of all of them, in their order, while it evaluates and commits, and writes a slot of each.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use base::Failure;
@@ -11,8 +14,8 @@ use bytes::Bytes;
 use engine::{BatchClass, Write};
 use layout::KeySpace;
 use layout::log::Body;
-use model::{Change, ChangeKind, Event, EventBatch, Key, LeaseId, Revision, Txn};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use model::{Change, ChangeKind, Event, Key, LeaseId, Op, Revision, Txn};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::error::TxnFailure;
 use crate::evaluate::{
@@ -20,9 +23,11 @@ use crate::evaluate::{
 };
 use crate::index::Index;
 use crate::leadership::Leadership;
-use crate::log_writer::{AppendError, LogWriter};
+use crate::log_writer::{AppendError, LogWriter, append_to_all};
+use crate::numbering::{Numbering, Numbers};
 use crate::outcome::{BranchOutcome, Unread};
-use crate::state::{AtHand, Shared, State};
+use crate::route::touched;
+use crate::state::{AtHand, Move, Shared, State};
 use crate::values::Found;
 
 /// A batch takes at most this many transactions: enough to share an fsync among all that wait, few enough that the
@@ -39,9 +44,12 @@ const ROUNDS_MAX: usize = 128;
 /// What the sequencer is asked to do.
 pub(crate) enum Command {
     Txn(Txn, Reply<Evaluated>),
-    /// Delete up to so many of the keys that hang on a lease.
+    /// Delete up to so many of the partition's keys that hang on a lease.
     DeleteAttached(LeaseId, usize, Reply<Detached>),
 }
+
+/// The log of a partition. Whoever locks it holds the partition: nobody else writes to it or evaluates on it meanwhile.
+pub(crate) type SharedLog = Arc<Mutex<LogWriter>>;
 
 /// Where an answer goes, and the room in the queue that the command takes until then.
 pub(crate) struct Reply<T> {
@@ -84,9 +92,21 @@ enum Done {
     },
 }
 
+impl Done {
+    /// The command again.
+    fn command(self) -> Command {
+        match self {
+            Done::Txn { txn, reply, .. } => Command::Txn(txn, reply),
+            Done::Detached { lease, count, reply, .. } => Command::DeleteAttached(lease, count, reply),
+        }
+    }
+}
+
 /// The batch that is being put together.
 #[derive(Default)]
 struct Round {
+    /// None while nobody in it may change anything.
+    numbers: Option<Numbers>,
     /// In the order of their revisions.
     pending: Vec<Pending>,
     done: Vec<Done>,
@@ -95,27 +115,19 @@ struct Round {
 }
 
 pub(crate) struct Sequencer {
-    shared: Arc<Shared>,
-    leases: Arc<dyn Leases>,
-    log: LogWriter,
-    leadership: Leadership,
-    commands: mpsc::Receiver<Command>,
-    /// The revision of the newest state, what is being committed included.
-    newest: Revision,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) leases: Arc<dyn Leases>,
+    /// The logs of the partitions that its commands touch, the first of which is at this place in the map.
+    pub(crate) logs: Vec<SharedLog>,
+    pub(crate) first_place: usize,
+    pub(crate) numbering: Arc<Numbering>,
+    pub(crate) leadership: Leadership,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// The revision of the newest state that a command sees, what is being committed included.
+    pub(crate) newest: Revision,
 }
 
 impl Sequencer {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        leases: Arc<dyn Leases>,
-        log: LogWriter,
-        leadership: Leadership,
-        commands: mpsc::Receiver<Command>,
-    ) -> Sequencer {
-        let newest = shared.published();
-        Sequencer { shared, leases, log, leadership, commands, newest }
-    }
-
     /// Runs until every sender of commands is gone, or the partition is lost.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         while let Some(first) = self.commands.recv().await {
@@ -148,12 +160,15 @@ impl Sequencer {
     }
 
     async fn commit(&mut self, mut commands: Vec<Command>) -> Result<(), Failure> {
+        let logs = self.touched_by(&commands);
+        let mut held = Vec::with_capacity(logs.len());
+        // In their order, so that two who hold several never wait for each other.
+        for log in &logs {
+            held.push(log.lock().await);
+        }
         loop {
-            let mut round = Round::default();
-            for command in commands {
-                self.evaluate(command, &mut round).await;
-            }
-            match self.append(&round).await {
+            let round = self.evaluate_all(commands).await;
+            match self.append(&round, &mut held).await {
                 // The disk is full for new data; what frees space must still get through. That can turn into a put
                 // without the puts before it, so that it may take more than one try; each has fewer commands.
                 Err(AppendError::NoSpace(reason)) if round.puts() => {
@@ -161,6 +176,56 @@ impl Sequencer {
                 }
                 outcome => return self.settle(round, outcome),
             }
+        }
+    }
+
+    /// The logs of the partitions that some command reads or writes.
+    fn touched_by(&self, commands: &[Command]) -> Vec<SharedLog> {
+        if self.logs.len() == 1 {
+            return self.logs.clone();
+        }
+        let places = commands.iter().flat_map(|command| match command {
+            Command::Txn(txn, _) => touched(txn, &self.shared.map),
+            Command::DeleteAttached(..) => (self.first_place..self.first_place + self.logs.len()).collect(),
+        });
+        let places: BTreeSet<usize> = places.collect();
+        places.into_iter().filter_map(|place| self.logs.get(place - self.first_place).cloned()).collect()
+    }
+
+    /// Numbers are taken for all that may need one, and only while the logs are held: whatever was acknowledged before a
+    /// command came has a lower one.
+    async fn evaluate_all(&mut self, commands: Vec<Command>) -> Round {
+        let count = commands.iter().filter(|command| command.may_change()).count();
+        let numbers = (count > 0).then(|| self.numbering.take(count));
+        self.newest = numbers.as_ref().map_or(self.shared.newest(), |numbers| numbers.first.previous());
+        let mut round = Round { numbers, ..Round::default() };
+        for command in commands {
+            self.evaluate(command, &mut round).await;
+        }
+        match &mut round.numbers {
+            Some(numbers) if !round.pending.is_empty() => self.numbering.keep(numbers, self.newest),
+            Some(_) => self.only_looked(&mut round),
+            None => {}
+        }
+        round
+    }
+
+    /// Nothing was changed: the numbers go back, and nobody is told one that another partition has on its way, and may
+    /// never use.
+    fn only_looked(&mut self, round: &mut Round) {
+        self.give_all_back(round);
+        self.newest = self.shared.newest();
+        for done in &mut round.done {
+            if let Done::Txn { answer: Ok(evaluated), .. } = done {
+                evaluated.revision = self.newest;
+                evaluated.branch.observed_at(self.newest);
+            }
+        }
+    }
+
+    fn give_all_back(&self, round: &mut Round) {
+        if let Some(numbers) = round.numbers.take() {
+            self.numbering.came_to_nothing(numbers);
         }
     }
 
@@ -176,10 +241,12 @@ impl Sequencer {
                 round.done.push(Done::Txn { txn, reply, answer, puts });
             }
             Command::DeleteAttached(lease, count, reply) => {
+                let range = self.shared.map.range(self.first_place);
                 let mut state = self.shared.state.write();
                 let State { index, attachments, .. } = &mut *state;
                 let present = self.present(index, &round.at_hand);
-                let (changes, left) = delete_attached((lease, count), present, attachments, &round.pending);
+                let of_lease = (lease, &range, count);
+                let (changes, left) = delete_attached(of_lease, present, attachments, &round.pending);
                 let answer = Detached { deleted: changes.len(), left };
                 drop(state);
                 self.keep(changes, round);
@@ -246,16 +313,42 @@ impl Sequencer {
 
     /// Writes the round's changes as one batch, which proves that nobody has taken over. What only looked needs that
     /// proof as well: the state that it saw may be another's past.
-    async fn append(&mut self, round: &Round) -> Result<(), AppendError> {
-        if round.pending.is_empty() {
+    ///
+    /// A partition that was only looked at gets a slot too: its owner could be another one by now.
+    async fn append(
+        &mut self,
+        round: &Round,
+        held: &mut [MutexGuard<'_, LogWriter>],
+    ) -> Result<(), AppendError> {
+        let Some(before) = round.numbers.as_ref().map(|numbers| numbers.first.previous()) else {
             let confirmed = self.leadership.confirm().await;
             return confirmed.map_err(|error| AppendError::Refused(error.to_string()));
-        }
+        };
         let class = if round.puts() { BatchClass::Normal } else { BatchClass::Reclaim };
-        let changes: Vec<Change> = round.pending.iter().map(|pending| pending.change.clone()).collect();
-        let (space, published) = (&self.shared.space, self.shared.published());
-        let writes = || writes_of(&round.pending, space, published);
-        self.log.append(self.newest, Body::Changes(changes), class, writes).await.map(|_| ())
+        let bodies = self.bodies(round, held);
+        let space = &self.shared.space;
+        let writes = || writes_of(&round.pending, space, before);
+        let mut logs: Vec<&mut LogWriter> = held.iter_mut().map(|log| &mut **log).collect();
+        append_to_all(&mut logs, bodies, self.newest, class, writes).await
+    }
+
+    /// What each log's slot says.
+    fn bodies(&self, round: &Round, held: &[MutexGuard<'_, LogWriter>]) -> Vec<Body> {
+        let changes = round.pending.iter().map(|pending| pending.change.clone());
+        if held.len() == 1 {
+            return vec![Body::Changes(changes.collect())];
+        }
+        let mut of_partition: HashMap<_, Vec<Change>> = HashMap::new();
+        for change in changes {
+            let place = self.shared.map.position(change.key.as_slice());
+            if let Some(partition) = self.shared.map.id(place) {
+                of_partition.entry(partition).or_default().push(change);
+            }
+        }
+        let mut body = |log: &MutexGuard<'_, LogWriter>| {
+            Body::Changes(of_partition.remove(&log.partition()).unwrap_or_default())
+        };
+        held.iter().map(&mut body).collect()
     }
 
     fn settle(&mut self, round: Round, outcome: Result<(), AppendError>) -> Result<(), Failure> {
@@ -284,24 +377,12 @@ impl Sequencer {
     }
 
     fn publish(&mut self, round: Round) {
-        if !round.pending.is_empty() {
-            let mut events = Vec::with_capacity(round.pending.len());
-            let mut moves = Vec::new();
-            for pending in round.pending {
-                let (before, after) = (pending.lease_before, pending.lease_after());
-                if before != after {
-                    // A copy, because attachments live longer than what the request's key shares its bytes with.
-                    let key = Key::new(Bytes::copy_from_slice(pending.change.key.as_slice()));
-                    moves.extend(key.map(|key| (key, before, after)));
-                }
-                let key_value = pending.key_value();
-                if pending.object.is_some() {
-                    self.shared.values.remember(pending.object_key, key_value.clone());
-                }
-                events.push(Arc::new(Event::new(compact(pending.change, &key_value), key_value)));
+        if let Some(numbers) = round.numbers {
+            let (events, moves) = self.events_of(round.pending);
+            if !moves.is_empty() {
+                self.shared.state.write().attach(&moves);
             }
-            let after = self.shared.published();
-            self.shared.publish(Arc::new(EventBatch { after, revision: self.newest, events }), &moves);
+            self.numbering.happened(numbers, events);
         }
         for done in round.done {
             match done {
@@ -311,8 +392,33 @@ impl Sequencer {
         }
     }
 
-    fn fail(&mut self, round: Round, failure: &TxnFailure) {
-        self.take_back(&round.pending);
+    /// The events of changes that are durable, and the keys that they put on another lease.
+    fn events_of(&self, changes: Vec<Pending>) -> (Vec<Arc<Event>>, Vec<Move>) {
+        let mut events = Vec::with_capacity(changes.len());
+        let mut moves = Vec::new();
+        for pending in changes {
+            let (before, after) = (pending.lease_before, pending.lease_after());
+            if before != after {
+                // A copy, because attachments live longer than what the request's key shares its bytes with.
+                let key = Key::new(Bytes::copy_from_slice(pending.change.key.as_slice()));
+                moves.extend(key.map(|key| (key, before, after)));
+            }
+            let key_value = pending.key_value();
+            if pending.object.is_some() {
+                self.shared.values.remember(pending.object_key, key_value.clone());
+            }
+            events.push(Arc::new(Event::new(compact(pending.change, &key_value), key_value)));
+        }
+        if self.logs.len() > 1 {
+            // As the logs tell them later: within a revision, partition by partition.
+            let place = |event: &Arc<Event>| self.shared.map.position(event.change.key.as_slice());
+            events.sort_by_key(|event| (event.change.revision, place(event)));
+        }
+        (events, moves)
+    }
+
+    fn fail(&mut self, mut round: Round, failure: &TxnFailure) {
+        self.take_back(&mut round);
         for done in round.done {
             match done {
                 Done::Txn { reply, .. } => reply.answer(Err(failure.clone())),
@@ -322,27 +428,24 @@ impl Sequencer {
     }
 
     /// Takes a round back, tells those who put something that there is no space, and gives the others back.
-    fn refuse_puts(&mut self, round: Round, reason: &str) -> Vec<Command> {
-        self.take_back(&round.pending);
+    fn refuse_puts(&mut self, mut round: Round, reason: &str) -> Vec<Command> {
+        self.take_back(&mut round);
         let mut rest = Vec::new();
         for done in round.done {
             match done {
                 Done::Txn { reply, puts: true, .. } => {
                     reply.answer(Err(TxnFailure::NoSpace(reason.to_owned())));
                 }
-                Done::Txn { txn, reply, .. } => rest.push(Command::Txn(txn, reply)),
-                Done::Detached { lease, count, reply, .. } => {
-                    rest.push(Command::DeleteAttached(lease, count, reply));
-                }
+                done => rest.push(done.command()),
             }
         }
         rest
     }
 
-    fn take_back(&mut self, pending: &[Pending]) {
-        take_back(pending, &mut self.shared.state.write().index);
-        // The numbers were shown to nobody, so that the next batch may have them.
-        self.newest = self.shared.published();
+    /// The round has not happened. Its numbers were shown to nobody, so that others may have them.
+    fn take_back(&self, round: &mut Round) {
+        take_back(&round.pending, &mut self.shared.state.write().index);
+        self.give_all_back(round);
     }
 }
 
@@ -366,10 +469,12 @@ impl Round {
 
 /// The index and object records of changes. A key that several transactions of the batch changed has one index
 /// record, that of the last, and an object record for each.
-fn writes_of(pending: &[Pending], space: &KeySpace, published: Revision) -> Vec<Write> {
+///
+/// `before` lies above the revisions of all earlier batches.
+fn writes_of(pending: &[Pending], space: &KeySpace, before: Revision) -> Vec<Write> {
     let mut writes = Vec::with_capacity(pending.len() * 2);
     // Most batches change each key once, and then there is nothing to look out for.
-    let changed_again = pending.iter().any(|pending| pending.follows > published);
+    let changed_again = pending.iter().any(|pending| pending.follows > before);
     let mut indexed = HashSet::new();
     for Pending { change, object_key, object, .. } in pending.iter().rev() {
         let object = object.clone().unwrap_or_else(|| space.encode_tombstone(object_key));
@@ -390,6 +495,14 @@ fn writes_of(pending: &[Pending], space: &KeySpace, published: Revision) -> Vec<
 }
 
 impl Command {
+    /// Whether some way through it changes something.
+    fn may_change(&self) -> bool {
+        match self {
+            Command::Txn(txn, _) => may_change(txn),
+            Command::DeleteAttached(..) => true,
+        }
+    }
+
     fn fail(self, failure: TxnFailure) {
         match self {
             Command::Txn(_, reply) => reply.answer(Err(failure)),
@@ -403,6 +516,14 @@ impl Command {
             Command::DeleteAttached(_, _, reply) => reply.weight_bytes,
         }
     }
+}
+
+fn may_change(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        Op::Range(_) => false,
+        Op::Put(_) | Op::Delete(_) => true,
+        Op::Txn(nested) => may_change(nested),
+    })
 }
 
 impl<T> Reply<T> {

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use engine::{Engine, Snapshot};
 use layout::KeySpace;
-use layout::log::{Incarnation, PartitionId};
+use layout::log::Incarnation;
+use layout::map::PartitionMap;
 use model::{EventBatch, Key, LeaseId, Revision};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -23,10 +24,10 @@ pub trait Follower: Send + Sync + 'static {
     fn published(&self, batch: &Arc<EventBatch>);
 }
 
-/// A partition's state, shared by its sequencer, its readers and its reclaiming.
+/// The state of all user keys, shared by their partitions' sequencers, their readers and their reclaiming.
 pub(crate) struct Shared {
-    pub(crate) id: PartitionId,
-    /// This life of this process, as whom it takes the partition over.
+    pub(crate) map: PartitionMap,
+    /// This life of this process, as whom it takes partitions over.
     owner: Incarnation,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) space: KeySpace,
@@ -36,17 +37,34 @@ pub(crate) struct Shared {
     pub(crate) state: RwLock<State>,
     /// The highest published revision; moves under the lock of `state`.
     published: watch::Sender<Revision>,
+    /// The highest revision that somebody was told to have happened: above the published one while something below it is
+    /// still on its way in another partition.
+    newest: AtomicI64,
+    /// The published revision that every follower was told of.
+    told: watch::Sender<Revision>,
     compacted: Compacted,
     /// Locked before `state`; replaced as a whole, so that nobody is called under the lock.
     followers: Mutex<Arc<[Arc<dyn Follower>]>>,
 }
 
-/// What is in memory. The index holds the batch that is being committed too, above the published revision; the rest
-/// is as published.
+/// What is in memory. The index holds the batches that are being committed too, above the published revision; attachments
+/// are as everything durable makes them; the rest is as published.
 pub(crate) struct State {
     pub(crate) index: Index,
     pub(crate) attachments: Attachments,
     pub(crate) history: History,
+}
+
+/// A key that is put on another lease, with the lease before and after.
+pub(crate) type Move = (Key, LeaseId, LeaseId);
+
+impl State {
+    /// Carries out what durable changes mean for leases.
+    pub(crate) fn attach(&mut self, moves: &[Move]) {
+        for (key, before, after) in moves {
+            self.attachments.moved(key, *before, *after);
+        }
+    }
 }
 
 /// The compacted revision, as far as this process has heard; shared by everything that reads.
@@ -73,7 +91,7 @@ impl Compacted {
 
 /// What a [`Shared`] is made of.
 pub(crate) struct Parts {
-    pub(crate) id: PartitionId,
+    pub(crate) map: PartitionMap,
     pub(crate) owner: Incarnation,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) space: KeySpace,
@@ -85,9 +103,9 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
-        let Parts { id, owner, engine, space, values, state, published, compacted } = parts;
+        let Parts { map, owner, engine, space, values, state, published, compacted } = parts;
         Shared {
-            id,
+            map,
             owner,
             engine,
             space,
@@ -95,6 +113,8 @@ impl Shared {
             pins: Arc::default(),
             state: RwLock::new(state),
             published: watch::Sender::new(published),
+            newest: AtomicI64::new(published.get()),
+            told: watch::Sender::new(published),
             compacted,
             followers: Mutex::new(Arc::new([])),
         }
@@ -102,6 +122,16 @@ impl Shared {
 
     pub(crate) fn published(&self) -> Revision {
         *self.published.borrow()
+    }
+
+    /// Nothing that anybody was told to have happened lies above it. What lies at or below it may still be on its way, until
+    /// it is published.
+    pub(crate) fn newest(&self) -> Revision {
+        Revision::new(self.newest.load(Ordering::SeqCst)).max(self.published())
+    }
+
+    pub(crate) fn raise_newest(&self, revision: Revision) {
+        self.newest.fetch_max(revision.get(), Ordering::SeqCst);
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Revision> {
@@ -129,12 +159,17 @@ impl Shared {
         self.compacted.raise(revision);
     }
 
-    /// Whether, in `snapshot`, nobody else has taken the partition over.
+    /// Whether, in `snapshot`, nobody else has taken any partition over.
     ///
     /// Until somebody does, only this process reclaims, and it leaves alone what its own readers hold.
     pub(crate) async fn is_owner_in(&self, snapshot: &dyn Snapshot) -> Result<bool, ReadFailure> {
-        let newest = newest_slot(snapshot, &self.space, self.id).await?;
-        Ok(newest.is_some_and(|(_, record)| record.owner == self.owner))
+        for partition in self.map.ids() {
+            let newest = newest_slot(snapshot, &self.space, partition).await?;
+            if newest.is_none_or(|(_, record)| record.owner != self.owner) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Adds a follower. Returns the published revision before the first batch that it hears of.
@@ -144,20 +179,17 @@ impl Shared {
         self.published()
     }
 
-    /// Makes a durable batch visible: to readers, to history, to followers, in this order. `moves` are the keys that
-    /// it put on another lease, with the lease before and after.
-    pub(crate) fn publish(&self, batch: Arc<EventBatch>, moves: &[(Key, LeaseId, LeaseId)]) {
+    /// Makes a durable batch visible: to readers, to history, to followers, in this order.
+    pub(crate) fn publish(&self, batch: Arc<EventBatch>, moves: &[Move]) {
         let followers = {
             let followers = self.followers.lock();
             let mut state = self.state.write();
-            let State { index, attachments, history } = &mut *state;
+            state.attach(moves);
+            let State { index, history, .. } = &mut *state;
             for forgotten in history.push(batch.clone()) {
                 for event in &forgotten.events {
                     index.forget(&event.change);
                 }
-            }
-            for (key, before, after) in moves {
-                attachments.moved(key, *before, *after);
             }
             self.published.send_replace(batch.revision);
             // Who follows from here on was told a revision that includes the batch.
@@ -166,6 +198,17 @@ impl Shared {
         for follower in followers.iter() {
             follower.published(&batch);
         }
+        self.told.send_replace(batch.revision);
+    }
+
+    /// Everything through this revision is visible, and every follower was told.
+    pub(crate) fn told_through(&self) -> Revision {
+        *self.told.borrow()
+    }
+
+    /// The published revision, as it moves; each once all followers were told.
+    pub(crate) fn told(&self) -> watch::Receiver<Revision> {
+        self.told.subscribe()
     }
 }
 

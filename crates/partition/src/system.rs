@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::SystemFailure;
 use crate::evaluate::Leases;
 use crate::leadership::{Leadership, NotConfirmed};
+use crate::partition::Partition;
 use crate::role::Role;
 use crate::state::Compacted;
 
@@ -114,6 +115,7 @@ pub struct System {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) leadership: Leadership,
     pub(crate) role: Arc<Role>,
+    pub(crate) keys: Partition,
 }
 
 impl System {
@@ -185,6 +187,11 @@ impl System {
 
     /// Gives up history below `revision`: what a read or a watch at `revision` needs stays.
     pub async fn compact(&self, revision: Revision) -> Result<(), SystemFailure> {
+        if self.role.leads() {
+            // Somebody may have been told of it while something below it is still on its way.
+            let reached = self.keys.reached(revision).await;
+            reached.map_err(|error| SystemFailure::Unavailable(error.to_string()))?;
+        }
         self.change(SystemChange::Compacted(revision)).await
     }
 

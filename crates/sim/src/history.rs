@@ -47,7 +47,8 @@ pub(crate) struct Happened {
     pub(crate) before: Option<KeyValue>,
 }
 
-/// Everything that a store has gone through. Revisions are dense: the state at `r` is the `r`-th.
+/// Everything that a store has gone through: the state at `r` is the `r`-th. Where a number came to nothing, the state is
+/// that before it.
 pub(crate) struct History {
     states: Vec<Arc<State>>,
     events: Vec<Vec<Happened>>,
@@ -66,7 +67,7 @@ impl History {
         self.states.len() as i64 - 1
     }
 
-    /// The state at a revision that was reached.
+    /// The state at a revision that was reached; later, as long as nothing is known above it.
     pub(crate) fn at(&self, revision: i64) -> Option<Arc<State>> {
         self.states.get(usize::try_from(revision).ok()?).cloned()
     }
@@ -86,16 +87,25 @@ impl History {
         revisions.flat_map(|at| self.of(at)).filter(|event| range.contains(&event.key)).collect()
     }
 
-    /// The next transaction.
-    pub(crate) fn push(&mut self, events: Vec<Happened>) {
-        let mut state = State::clone(&self.newest());
-        for event in &events {
-            match &event.after {
-                Some(version) => drop(state.insert(event.key.clone(), version.clone())),
-                None => drop(state.remove(&event.key)),
-            }
+    /// The transaction of a revision, or a part of it. Others above it may be known already, of other keys.
+    pub(crate) fn insert(&mut self, revision: i64, events: Vec<Happened>) {
+        while self.revision() < revision {
+            self.states.push(self.newest());
+            self.events.push(Vec::new());
         }
-        self.states.push(Arc::new(state));
-        self.events.push(events);
+        let from = usize::try_from(revision).unwrap_or_default();
+        for state in self.states.iter_mut().skip(from) {
+            let mut with = State::clone(state);
+            for event in &events {
+                match &event.after {
+                    Some(version) => drop(with.insert(event.key.clone(), version.clone())),
+                    None => drop(with.remove(&event.key)),
+                }
+            }
+            *state = Arc::new(with);
+        }
+        if let Some(of_revision) = self.events.get_mut(from) {
+            of_revision.extend(events);
+        }
     }
 }

@@ -19,9 +19,6 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::history::{Happened, History, KeyValue};
 use crate::world::World;
 
-/// The partition of all user keys.
-pub(crate) const USER: PartitionId = PartitionId(1);
-
 /// See the module.
 pub(crate) struct Oracle {
     world: World,
@@ -40,6 +37,8 @@ pub(crate) struct Known {
     pub(crate) compacted: Option<i64>,
     /// The highest revision that any client was told.
     pub(crate) told: i64,
+    /// The highest revision at which some client was told all that there is: nothing can follow at or below it.
+    pub(crate) resolved: i64,
     /// Values that were certainly not written.
     never: HashSet<Bytes>,
     /// Revisions that somebody was told to be his.
@@ -175,9 +174,20 @@ impl Known {
         self.compacted.unwrap_or(0)
     }
 
-    /// Every slot of a partition that is there, in order.
-    pub(crate) fn slots(&self, partition: PartitionId) -> impl Iterator<Item = (&Slot, &LogRecord)> {
-        self.logs.get(&partition).into_iter().flat_map(|log| &log.slots)
+    /// Every slot of the partitions of user keys that is there, in order.
+    pub(crate) fn slots(&self) -> Vec<(PartitionId, Slot)> {
+        let users = self.logs.iter().filter(|(partition, _)| **partition != PartitionId::SYSTEM);
+        let mut slots: Vec<_> = users
+            .flat_map(|(&partition, log)| log.slots.keys().map(move |&slot| (partition, slot)))
+            .collect();
+        slots.sort();
+        slots
+    }
+
+    /// Somebody was told everything through this revision.
+    pub(crate) fn resolve(&mut self, revision: i64) {
+        self.resolved = self.resolved.max(revision);
+        self.told = self.told.max(revision);
     }
 
     fn take(&mut self, batch: Sorted<'_>, world: &World) -> Result<(), String> {
@@ -197,7 +207,7 @@ impl Known {
             }
             world.tell(|| describe(*partition, *slot, record));
             match &record.body {
-                Body::Changes(changes) => self.take_changes(changes, record, &batch)?,
+                Body::Changes(changes) => self.take_changes((*partition, changes), record, &batch)?,
                 Body::System(changes) => {
                     changes.iter().try_for_each(|change| self.take_system(*change, world))?;
                 }
@@ -261,25 +271,35 @@ impl Known {
         }
     }
 
+    /// Invariants 3 and 5, and what the records beside the changes say.
     fn take_changes(
         &mut self,
-        changes: &[Change],
+        (partition, changes): (PartitionId, &[Change]),
         record: &LogRecord,
         batch: &Sorted<'_>,
     ) -> Result<(), String> {
+        let before = self.logs.get(&partition).and_then(|log| log.slots.get(&log.last));
+        let mut last = before.map_or(1, |before| before.revision.get());
         for of_revision in changes.chunk_by(|a, b| a.revision == b.revision) {
-            let next = self.history.revision() + 1;
+            let revision = of_revision.first().map_or(0, |change| change.revision.get());
+            if revision <= last {
+                return Err(format!("revision {revision} follows {last} in partition {}", partition.0));
+            }
+            last = revision;
+            self.check_number(partition, revision, batch)?;
             let mut events = Vec::with_capacity(of_revision.len());
             for change in of_revision {
-                if change.revision.get() != next {
-                    return Err(format!("revision {} follows {}", change.revision, next - 1));
-                }
                 events.push(self.event_of(change, batch)?);
             }
-            self.history.push(events);
+            self.history.insert(revision, events);
         }
-        if record.revision.get() != self.history.revision() {
-            return Err(format!("the slot of revision {} says {}", self.history.revision(), record.revision));
+        // Of a batch over several partitions, each slot has the batch's revision.
+        let of_batch = batch.slots.iter().filter_map(|(_, _, record)| match &record.body {
+            Body::Changes(changes) => changes.last().map(|change| change.revision.get()),
+            _ => None,
+        });
+        if of_batch.max().is_some_and(|newest| record.revision.get() != newest) {
+            return Err(format!("the slot of revision {last} says {}", record.revision));
         }
         let newest = self.history.newest();
         for change in changes {
@@ -289,14 +309,39 @@ impl Known {
                 other => return Err(format!("the index says {other:?} of {}, not {expected:?}", change.key)),
             }
         }
-        let changed = |record_key: &Bytes| {
-            changes.iter().any(|change| batch.space.index_key(change.key.as_slice()) == *record_key)
-        };
+        let all = batch.slots.iter().flat_map(|(_, _, record)| match &record.body {
+            Body::Changes(changes) => changes.as_slice(),
+            _ => &[],
+        });
+        let all: HashSet<Bytes> = all.map(|change| batch.space.index_key(change.key.as_slice())).collect();
+        let changed = |record_key: &Bytes| all.contains(record_key);
         match batch.index.keys().find(|key| !changed(key)) {
             Some(key) => {
                 Err(format!("the index record {} is written, which no change names", key.escape_ascii()))
             }
             None => Ok(()),
+        }
+    }
+
+    /// A number is used once, and not below what somebody was told to be all. Without other partitions it is the next one.
+    fn check_number(&self, partition: PartitionId, revision: i64, batch: &Sorted<'_>) -> Result<(), String> {
+        let newest = self.history.revision();
+        let others = self.logs.keys().any(|&other| other != PartitionId::SYSTEM && other != partition);
+        if !others && revision != newest + 1 {
+            return Err(format!("revision {revision} follows {newest}"));
+        }
+        if revision <= self.resolved {
+            return Err(format!("revision {revision} appears after {} was told to be all", self.resolved));
+        }
+        let has_part = |(_, _, record): &&(PartitionId, Slot, LogRecord)| match &record.body {
+            Body::Changes(changes) => changes.iter().any(|change| change.revision.get() == revision),
+            _ => false,
+        };
+        let parts = batch.slots.iter().filter(has_part).count();
+        match self.history.of(revision) {
+            [] => Ok(()),
+            _ if parts > 1 => Ok(()),
+            _ => Err(format!("revision {revision} happens twice")),
         }
     }
 
@@ -416,7 +461,7 @@ impl Known {
         if matches!(record.body, Body::Takeover | Body::Filler) || before_takeover {
             return Err(format!("{place} is deleted, which is kept for ever"));
         }
-        if partition == USER && record.revision.get() >= compacted {
+        if partition != PartitionId::SYSTEM && record.revision.get() >= compacted {
             return Err(format!(
                 "{place} of revision {} is deleted; compacted is {compacted}",
                 record.revision

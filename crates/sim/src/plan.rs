@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use layout::map::PartitionMap;
+use model::Key;
 use partition::LeaderLease;
 
 use crate::engine::Weather;
@@ -10,6 +13,9 @@ use crate::world::World;
 /// The keys of a run: few, so that clients meet on them often, and some that encodings could get wrong.
 const KEYS: [&[u8]; 12] =
     [b"a", b"a\x00", b"a\x00b", b"ab", b"b", b"b/", b"b/c", b"b0", b"c", b"c\xff", b"\xfe", b"\xff\xff"];
+
+/// Where the keys may be split: at a key, between two, behind all.
+const SPLITS: [&[u8]; 4] = [b"a\x00", b"b", b"bz", b"c\xff"];
 
 /// How a run goes.
 #[derive(Clone, Debug)]
@@ -35,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) machines: usize,
     /// How they agree on which of them owns the store, unless there is one alone, as with the embedded engine.
     pub(crate) leader_lease: Option<LeaderLease>,
+    /// How the keys are split.
+    pub(crate) partitions: PartitionMap,
 }
 
 impl Plan {
@@ -59,6 +67,12 @@ impl Plan {
         let lease_millis = *world.pick(&[1_000, 3_000]);
         let leased = machines > 1 || world.chance(200);
         let keys = 1 + world.below(KEYS.len() as u64) as usize;
+        let splits: Vec<Key> = if world.chance(500) {
+            let chosen = SPLITS.iter().filter(|_| world.chance(500));
+            chosen.filter_map(|split| Key::new(Bytes::from_static(split)).ok()).collect()
+        } else {
+            Vec::new()
+        };
         let plan = Plan {
             keys: KEYS[..keys].to_vec(),
             writers: 1 + world.below(5),
@@ -76,6 +90,7 @@ impl Plan {
             sleepy: leased && world.chance(500),
             machines,
             leader_lease: leased.then(|| LeaderLease { length: Duration::from_millis(lease_millis) }),
+            partitions: PartitionMap::split_at(&splits).unwrap_or_default(),
         };
         if world.chance(300) { plan.overtaken(world) } else { plan }
     }

@@ -85,7 +85,11 @@ fn metrics() -> Metrics {
 
 impl Host {
     pub(crate) fn new(world: World, disk: Arc<Disk>, space: KeySpace, plan: &Plan) -> Host {
-        let mut settings = Settings { leader_lease: plan.leader_lease, ..Settings::new(space) };
+        let mut settings = Settings {
+            leader_lease: plan.leader_lease,
+            partitions: plan.partitions.clone(),
+            ..Settings::new(space)
+        };
         if let Some(history_bytes_max) = plan.memory_bytes {
             // The cache holds all or nothing: what it would throw out goes by the machine's clock.
             settings = Settings { history_bytes_max, cache_bytes_max: 0, ..settings };

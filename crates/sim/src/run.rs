@@ -14,7 +14,7 @@ use crate::clients::{Client, Kind, watch as watching};
 use crate::engine::{Disk, Weather};
 use crate::evaluate::{range_of, read};
 use crate::history::KeyValue;
-use crate::oracle::{Oracle, USER};
+use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::process::{Host, Process};
 use crate::world::{Group, World};
@@ -256,16 +256,18 @@ impl Stage {
         }
         let (newest, slots) = {
             let known = self.oracle.known();
-            (known.history.newest(), known.slots(USER).map(|(slot, _)| *slot).collect::<Vec<_>>())
+            (known.history.newest(), known.slots())
         };
         let expected: Vec<_> =
             newest.values().map(|version| (version.key.clone(), version.modified)).collect();
         if live != expected {
             return Err(format!("the index holds {live:?}, not {expected:?}"));
         }
-        let log = self.records(self.space.log_span(USER, layout::log::Slot(0))).await?;
-        let found: Result<Vec<_>, _> =
-            log.iter().map(|(key, _)| self.space.decode_log_key(key).map(|(_, slot)| slot)).collect();
+        let mut log = Vec::new();
+        for partition in self.plan.partitions.ids() {
+            log.extend(self.records(self.space.log_span(partition, layout::log::Slot(0))).await?);
+        }
+        let found: Result<Vec<_>, _> = log.iter().map(|(key, _)| self.space.decode_log_key(key)).collect();
         match found {
             Ok(found) if found == slots => self.look_at_objects(&newest).await,
             other => Err(format!("the log holds {other:?}, not {slots:?}")),

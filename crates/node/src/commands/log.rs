@@ -3,6 +3,7 @@
 mod failure;
 mod lines;
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -10,7 +11,8 @@ use std::path::PathBuf;
 use clap::Args;
 use engine_embedded::{Config, ReadOnlyEngine};
 use layout::KeySpace;
-use layout::log::{Body, PartitionId, Slot};
+use layout::log::{Body, LogRecord, PartitionId, Slot};
+use model::Revision;
 use partition::{LogItem, LogReader};
 
 use crate::config::Problems;
@@ -102,10 +104,45 @@ async fn print(arguments: &LogArguments) -> Result<(), LogCommandFailure> {
     if arguments.wants_all() {
         printer.write(&Line::store(printer.reader.head()))?;
     }
-    for partition in [LogReader::USER, PartitionId::SYSTEM] {
-        printer.partition(partition).await.map_err(|failure| failure.at(&dir))?;
+    printer.user_keys().await.map_err(|failure| failure.at(&dir))?;
+    if arguments.wants_all() {
+        printer.partition(PartitionId::SYSTEM).await.map_err(|failure| failure.at(&dir))?;
     }
     printer.out.flush().map_err(LogCommandFailure::Print)
+}
+
+/// Where the reading of a partition's log is.
+struct Cursor {
+    partition: PartitionId,
+    items: VecDeque<LogItem>,
+    next: Option<Slot>,
+}
+
+impl Cursor {
+    fn new(partition: PartitionId) -> Cursor {
+        Cursor { partition, items: VecDeque::new(), next: Some(Slot(1)) }
+    }
+
+    async fn fill(&mut self, reader: &LogReader) -> Result<(), LogCommandFailure> {
+        while self.items.is_empty()
+            && let Some(first) = self.next
+        {
+            let page = reader.page(self.partition, first).await?;
+            self.items.extend(page.items);
+            self.next = page.next;
+        }
+        Ok(())
+    }
+
+    /// That of the first change in the next slot; what has none comes at once.
+    fn revision(&self) -> Revision {
+        match self.items.front() {
+            Some(LogItem::Slot(_, LogRecord { body: Body::Changes(changes), .. })) => {
+                changes.first().map_or(Revision::NONE, |change| change.revision)
+            }
+            _ => Revision::NONE,
+        }
+    }
 }
 
 struct Printer<'a, W> {
@@ -120,10 +157,24 @@ impl<W: Write> Printer<'_, W> {
         self.out.write_all(b"\n").map_err(LogCommandFailure::Print)
     }
 
-    async fn partition(&mut self, partition: PartitionId) -> Result<(), LogCommandFailure> {
-        if partition == PartitionId::SYSTEM && !self.arguments.wants_all() {
-            return Ok(());
+    /// The logs of all partitions of user keys as one, in the order of the revisions. A page of each is in memory.
+    async fn user_keys(&mut self) -> Result<(), LogCommandFailure> {
+        let partitions = self.reader.partitions().ids();
+        let mut cursors: Vec<Cursor> = partitions.map(Cursor::new).collect();
+        loop {
+            for cursor in &mut cursors {
+                cursor.fill(&self.reader).await?;
+            }
+            let next = cursors.iter_mut().filter(|cursor| !cursor.items.is_empty());
+            let Some(cursor) = next.min_by_key(|cursor| cursor.revision()) else { return Ok(()) };
+            let partition = cursor.partition;
+            if let Some(item) = cursor.items.pop_front() {
+                self.item(partition, item).await?;
+            }
         }
+    }
+
+    async fn partition(&mut self, partition: PartitionId) -> Result<(), LogCommandFailure> {
         let mut next = Some(Slot(1));
         while let Some(first) = next {
             let page = self.reader.page(partition, first).await?;

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use layout::KeySpace;
+use layout::map::PartitionMap;
 use server::ClientLimits;
 use server::tls::TlsVersion;
 use tracing::Level;
@@ -162,6 +163,7 @@ fn unset() -> Config {
         tikv: TikvConfig::default(),
         leader_lease: Duration::ZERO,
         key_space: KeySpace::new("").expect("an empty prefix is allowed"),
+        partitions: PartitionMap::default(),
         listen_client_urls: Vec::new(),
         listen_metrics_urls: Vec::new(),
         client_tls: TlsConfig {

@@ -424,6 +424,19 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "initial-partition-splits",
+        value: "KEYS",
+        default: "",
+        family: Family::Own,
+        summary: "Where the keys of a new store are split into partitions, each with a log of its own",
+        detail: "Keys in ascending order, separated by commas: each is the first of a partition. `kubernetes` stands for \
+                 the borders of the busiest resources under `/registry/`: events, leases, nodes, pods. Only used when a \
+                 store is founded; it keeps its partitions. Without it there is one. Partitions are written at the same \
+                 time: then a number may be left out in the order of revisions, and of one transaction's events over \
+                 several partitions those of one partition come together.",
+        set: |config, value| values::partitions(value).map(|map| config.partitions = map),
+    },
+    Setting {
         name: "client-cert-allowed-cn",
         value: "NAMES",
         default: "",

@@ -142,6 +142,7 @@ fn every_setting_can_be_given_in_all_three_ways() {
         ("tls-max-version", "TLS1.2"),
         ("cipher-suites", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256"),
         ("key-prefix", "/one/"),
+        ("initial-partition-splits", "/a,/b"),
         ("history-bytes", "1"),
         ("cache-bytes", "2"),
     ]);
@@ -258,6 +259,10 @@ fn wrong_values_are_refused_with_what_was_expected() {
             "--watch-progress-notify-interval: \"5\": expected a duration such as 10m, 5s or 1m30s",
         ),
         ("--max-request-bytes=0", "--max-request-bytes: \"0\": expected a whole number from 1 to 67108864"),
+        (
+            "--initial-partition-splits=/b,/a",
+            "--initial-partition-splits: \"/b,/a\": split keys must ascend: b\"/b\" does not come before b\"/a\"",
+        ),
         ("--key-prefix=ä", "--key-prefix: \"ä\": expected at most 64 printable ASCII characters"),
         (
             "--listen-client-urls=https://127.0.0.1:1",

@@ -3,6 +3,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use layout::map::PartitionMap;
+use model::Key;
 use server::tls::CipherSuite;
 
 /// A name, or none.
@@ -81,6 +83,29 @@ pub(crate) fn choice<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, S
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         format!("expected one of: {}", words.join(", "))
     })
+}
+
+/// The borders of the resources that a large cluster writes most, as kube-apiserver lays them out by default.
+const KUBERNETES_SPLITS: [&str; 8] = [
+    "/registry/events/",
+    "/registry/events0",
+    "/registry/leases/",
+    "/registry/leases0",
+    "/registry/minions/",
+    "/registry/minions0",
+    "/registry/pods/",
+    "/registry/pods0",
+];
+
+/// Keys to split before, or the word for those of Kubernetes.
+pub(crate) fn partitions(value: &str) -> Result<PartitionMap, String> {
+    let splits = match value {
+        "kubernetes" => KUBERNETES_SPLITS.map(str::to_owned).to_vec(),
+        value => list(value),
+    };
+    let keys: Result<Vec<Key>, _> = splits.into_iter().map(Key::new).collect();
+    let keys = keys.map_err(|_| "expected keys, separated by commas, or `kubernetes`".to_owned())?;
+    PartitionMap::split_at(&keys).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

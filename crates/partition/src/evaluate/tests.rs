@@ -254,7 +254,8 @@ impl Subject {
     fn delete_attached(&mut self, lease: LeaseId, count: usize) -> (usize, usize) {
         let (attachments, earlier) =
             (std::mem::take(&mut self.attachments), std::mem::take(&mut self.pending));
-        let (pending, left) = delete_attached((lease, count), self.present(), &attachments, &earlier);
+        let (pending, left) =
+            delete_attached((lease, &KeyRange::all(), count), self.present(), &attachments, &earlier);
         (self.attachments, self.pending) = (attachments, earlier);
         let deleted = pending.len();
         self.keep(pending);

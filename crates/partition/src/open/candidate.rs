@@ -6,19 +6,20 @@ use std::time::Duration;
 use base::TaskKind;
 use layout::log::{PartitionId, Slot};
 use layout::meta::{Identity, Leader};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tracing::info;
 
 use super::loading::{Inherited, Loaded};
 use super::takeover::{self, Taken};
-use super::{OpenFailure, Opening, Settings, Store, USER, World};
+use super::{OpenFailure, Opening, Settings, Store, World};
 use crate::error::ReadFailure;
 use crate::history::History;
 use crate::log_writer::{LogWriter, Pen};
-use crate::partition::Partition;
+use crate::numbering::Numbering;
+use crate::partition::{Commands, Partition};
 use crate::reclaim::{Done, Reclaimer};
 use crate::replica::{Replica, Through};
-use crate::sequencer::{Command, QUEUE_TXNS_MAX, Sequencer};
+use crate::sequencer::{Command, QUEUE_TXNS_MAX, Sequencer, SharedLog};
 use crate::state::{Parts, Shared, State};
 use crate::system::{self, QUEUE_CHANGES_MAX, System, SystemSequencer, SystemState};
 use crate::values::Values;
@@ -32,19 +33,21 @@ pub struct Candidate {
     shared: Arc<Shared>,
     replica: Replica,
     system: Arc<SystemState>,
-    /// What is asked of the owner waits here; nothing comes before this process leads.
-    commands: mpsc::Receiver<Command>,
+    /// What is asked of the owner waits here, for each partition and for several at once; nothing comes before this process
+    /// leads.
+    commands: (Vec<mpsc::Receiver<Command>>, mpsc::Receiver<Command>),
     changes: mpsc::Receiver<system::Command>,
     /// For the heartbeats; weak, because the tasks end when nobody else can ask any more.
     beats: mpsc::WeakSender<system::Command>,
-    reclaimed: Arc<Done>,
+    reclaimed: Arc<[Arc<Done>]>,
     /// For how long it lets others lead first.
     stands_off: Duration,
 }
 
 /// What a process has when it has taken everything over.
 struct Promoted {
-    user: Taken,
+    /// In the order of the partitions.
+    users: Vec<(PartitionId, Taken)>,
     inherited: Inherited,
 }
 
@@ -52,13 +55,13 @@ impl Opening {
     /// The store around what was loaded.
     pub(super) fn assemble(self, identity: Identity, loaded: Loaded) -> (Store, Candidate) {
         let Settings { space, history_bytes_max, cache_bytes_max, .. } = self.settings.clone();
-        let Loaded { index, attachments, revision, tables, compacted } = loaded;
-        info!(keys = index.len(), revision = revision.get(), "store loaded");
+        let Loaded { map, positions, index, attachments, revision, tables, compacted } = loaded;
+        info!(keys = index.len(), revision = revision.get(), partitions = map.count(), "store loaded");
         let system_state = Arc::new(SystemState::new(tables, compacted));
         let state = State { index, attachments, history: History::new(revision, history_bytes_max) };
         let engine = self.world.engine.clone();
         let shared = Arc::new(Shared::new(Parts {
-            id: USER,
+            map,
             owner: self.owner,
             engine: engine.clone(),
             space: space.clone(),
@@ -67,20 +70,24 @@ impl Opening {
             published: revision,
             compacted: system_state.compacted.clone(),
         }));
-        let (to_sequencer, commands) = mpsc::channel(QUEUE_TXNS_MAX);
+        let (of_one, of_each) = positions.iter().map(|_| mpsc::channel(QUEUE_TXNS_MAX)).unzip();
+        let (of_several, across) = mpsc::channel(QUEUE_TXNS_MAX);
         let (to_system, changes) = mpsc::channel(QUEUE_CHANGES_MAX);
-        let reclaimed = Arc::new(watch::Sender::new(None));
+        let reclaimed: Arc<[_]> = positions.iter().map(|_| Arc::new(watch::Sender::new(None))).collect();
         let (leadership, role) = (self.leadership.clone(), self.role.clone());
         let standing = (leadership.clone(), role.clone(), self.world.clock.clone());
         let beats = to_system.downgrade();
-        let replica = Replica::new(shared.clone());
+        let replica = Replica::new(shared.clone(), &positions);
+        let commands = Commands { of_one, of_several };
+        let partition = Partition::new(shared.clone(), commands, reclaimed.clone(), standing);
         let store = Store {
-            partition: Partition::new(shared.clone(), to_sequencer, reclaimed.clone(), standing),
+            partition: partition.clone(),
             system: System {
                 state: system_state.clone(),
                 commands: to_system,
                 leadership,
                 role: role.clone(),
+                keys: partition,
             },
             cluster_id: identity.cluster_id,
             incarnation: self.owner,
@@ -92,7 +99,7 @@ impl Opening {
             shared,
             replica,
             system: system_state,
-            commands,
+            commands: (of_each, across),
             changes,
             beats,
             reclaimed,
@@ -167,36 +174,41 @@ impl Candidate {
     /// Takes the user keys over at the leader's term, and makes sure that all that was done to them is known here.
     async fn promote(&self, system: &Taken) -> Result<Promoted, OpenFailure> {
         let opening = &self.opening;
-        let user = opening.take_over(USER, opening.owner, system.record.epoch).await?;
+        let mut users = Vec::with_capacity(self.shared.map.count());
+        for partition in self.shared.map.ids() {
+            let taken = opening.take_over(partition, opening.owner, system.record.epoch).await?;
+            users.push((partition, taken));
+        }
         // Nothing that was begun below the takeovers can be committed any more. What is left of it must not be met
         // later, when nobody knows any more what became of it.
         opening.settle_the_rest().await?;
-        let inherited = opening.inherit(system, &user).await?;
+        let inherited = opening.inherit(system, &users).await?;
         let revision = self.replica.catch_up(Through::End).await?;
-        if revision != user.record.revision {
-            return Err(OpenFailure::Contended(USER.0));
+        let newest = users.iter().max_by_key(|(_, taken)| taken.record.revision);
+        match newest {
+            Some((partition, taken)) if taken.record.revision != revision => {
+                Err(OpenFailure::Contended(partition.0))
+            }
+            _ => Ok(Promoted { users, inherited }),
         }
-        Ok(Promoted { user, inherited })
     }
 
     fn start(self, (taken, system_log): (Taken, LogWriter), promoted: Promoted, beats: &[Slot]) {
         let Candidate { opening, shared, replica, system, commands, changes, reclaimed, .. } = self;
-        let Promoted { user, inherited } = promoted;
-        let Inherited { tables, compacted, reclaimed: position, mut trail } = inherited;
+        let Promoted { users, inherited } = promoted;
+        let Inherited { tables, compacted, reclaimed: positions, mut trail } = inherited;
         beats.iter().for_each(|&slot| trail.push_new(slot));
         let term = taken.record.epoch;
-        let (keys, leases, revision) =
-            (shared.state.read().index.len(), tables.leases.len(), user.record.revision.get());
+        let (keys, leases) = (shared.state.read().index.len(), tables.leases.len());
+        let revision = shared.published().get();
         info!(keys, leases, revision, term = term.0, "this server leads the store");
         replica.close();
         system.inherit(tables, compacted);
         // After the compacted revision is known.
         shared.pins.start_counting();
+        opening.start_sequencers(&shared, &system, &users, commands);
         let spawn = &opening.world.supervisor;
-        let log = opening.pen(USER, &user);
         let leadership = opening.leadership.clone();
-        let sequencer = Sequencer::new(shared.clone(), system.clone(), log, leadership.clone(), commands);
-        spawn.spawn("sequencer", TaskKind::Essential, sequencer.run());
         let system_sequencer = SystemSequencer {
             state: system.clone(),
             space: opening.settings.space.clone(),
@@ -208,18 +220,55 @@ impl Candidate {
         };
         spawn.spawn("system sequencer", TaskKind::Essential, system_sequencer.run());
         let clock = opening.world.clock.clone();
-        let reclaimer = Reclaimer::new(shared.clone(), clock.clone(), position, reclaimed);
-        let compactions = system.compactions.subscribe();
-        let shutdown = spawn.shutdown().clone();
-        spawn.spawn("reclaim", TaskKind::Essential, async move {
-            shutdown.or(reclaimer.run(compactions)).await.unwrap_or(Ok(()))
-        });
+        let partitions = shared.map.ids().zip(positions).zip(reclaimed.iter());
+        for (of_partition, done) in partitions {
+            let reclaimer = Reclaimer::new(shared.clone(), clock.clone(), of_partition, done.clone());
+            let compactions = system.compactions.subscribe();
+            let shutdown = spawn.shutdown().clone();
+            spawn.spawn("reclaim", TaskKind::Essential, async move {
+                shutdown.or(reclaimer.run(compactions)).await.unwrap_or(Ok(()))
+            });
+        }
         if let Some(lease) = leadership.lease() {
             let beats = takeover::beat(lease, clock, self.beats, spawn.shutdown().clone());
             spawn.spawn("heartbeat", TaskKind::Essential, beats);
         }
         opening.role.saw(opening.as_leader(term));
         opening.role.now_leads();
+    }
+}
+
+impl Opening {
+    /// One for each partition, and one for what touches several.
+    fn start_sequencers(
+        &self,
+        shared: &Arc<Shared>,
+        system: &Arc<SystemState>,
+        users: &[(PartitionId, Taken)],
+        (of_each, across): (Vec<mpsc::Receiver<Command>>, mpsc::Receiver<Command>),
+    ) {
+        let numbering = Arc::new(Numbering::new(shared.clone()));
+        let logs = users.iter().map(|(partition, taken)| Arc::new(Mutex::new(self.pen(*partition, taken))));
+        let logs: Vec<SharedLog> = logs.collect();
+        let sequencer = |logs, first_place, commands| Sequencer {
+            shared: shared.clone(),
+            leases: system.clone(),
+            logs,
+            first_place,
+            numbering: numbering.clone(),
+            leadership: self.leadership.clone(),
+            commands,
+            newest: shared.published(),
+        };
+        let spawn = &self.world.supervisor;
+        for (place, (commands, log)) in of_each.into_iter().zip(&logs).enumerate() {
+            let sequencer = sequencer(vec![log.clone()], place, commands);
+            spawn.spawn("sequencer", TaskKind::Essential, sequencer.run());
+        }
+        if logs.len() > 1 {
+            let sequencer = sequencer(logs, 0, across);
+            spawn.spawn("sequencer of several partitions", TaskKind::Essential, sequencer.run());
+        }
     }
 }
 

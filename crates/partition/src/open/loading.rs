@@ -6,16 +6,18 @@ use bytes::Bytes;
 use engine::{Direction, KeySpan, Scan, Snapshot};
 use layout::Span;
 use layout::log::PartitionId;
+use layout::map::PartitionMap;
 use layout::meta::Reclaimed;
 use layout::system::SystemRecord;
 use model::{Key, KeyMeta, KeyRange, LeaseId, Revision};
 
 use super::takeover::Taken;
-use super::{OpenFailure, Opening, USER};
+use super::{OpenFailure, Opening};
 use crate::attachments::Attachments;
 use crate::error::ReadFailure;
-use crate::events::newest_slot;
+use crate::events::{empty_log, newest_slot};
 use crate::index::Index;
+use crate::replica::Position;
 use crate::system::{Holds, Tables, Trail};
 
 /// Loading reads the records in pages of this many.
@@ -25,6 +27,9 @@ const BYTES_PER_PAGE: usize = 8 << 20;
 
 /// What one snapshot tells of the user keys.
 pub(super) struct Loaded {
+    pub(super) map: PartitionMap,
+    /// How far the log of each partition goes.
+    pub(super) positions: Vec<Position>,
     pub(super) index: Index,
     pub(super) attachments: Attachments,
     /// The newest revision in the snapshot: the log is followed from there.
@@ -37,7 +42,8 @@ pub(super) struct Loaded {
 pub(super) struct Inherited {
     pub(super) tables: Tables,
     pub(super) compacted: Option<Revision>,
-    pub(super) reclaimed: Reclaimed,
+    /// Of each partition.
+    pub(super) reclaimed: Vec<Reclaimed>,
     pub(super) trail: Trail,
 }
 
@@ -45,9 +51,14 @@ impl Opening {
     /// Loads the user keys as of one snapshot, whoever owns them.
     pub(super) async fn load(&self) -> Result<Loaded, OpenFailure> {
         let snapshot = self.snapshot().await?;
-        let newest = newest_slot(snapshot.as_ref(), &self.settings.space, USER).await?;
-        let empty = || ReadFailure::Corrupt(format!("the log of partition {} is empty", USER.0));
-        let (_, record) = newest.ok_or_else(empty)?;
+        let map = self.load_map(snapshot.as_ref()).await?;
+        let mut positions = Vec::with_capacity(map.count());
+        for partition in map.ids() {
+            let newest = newest_slot(snapshot.as_ref(), &self.settings.space, partition).await?;
+            let (slot, record) = newest.ok_or_else(|| empty_log(partition))?;
+            positions.push(Position { partition, slot, revision: record.revision });
+        }
+        let revision = positions.iter().map(|of| of.revision).max().unwrap_or(Revision::FIRST);
         let compacted = self.load_compacted(snapshot.as_ref()).await?;
         let index = self.load_index(snapshot.as_ref()).await?;
         let mut attachments = Attachments::default();
@@ -60,23 +71,32 @@ impl Opening {
             ControlFlow::Continue(())
         });
         let tables = self.load_tables(snapshot.as_ref()).await?;
-        Ok(Loaded { index, attachments, revision: record.revision, tables, compacted })
+        Ok(Loaded { map, positions, index, attachments, revision, tables, compacted })
     }
 
     /// Loads the rest from one snapshot, taken after the takeovers are durable and before anybody took over again.
-    pub(super) async fn inherit(&self, system: &Taken, user: &Taken) -> Result<Inherited, OpenFailure> {
+    pub(super) async fn inherit(
+        &self,
+        system: &Taken,
+        users: &[(PartitionId, Taken)],
+    ) -> Result<Inherited, OpenFailure> {
         let snapshot = self.snapshot().await?;
-        for (partition, taken) in [(PartitionId::SYSTEM, system), (USER, user)] {
+        let of_users = users.iter().map(|(partition, taken)| (*partition, taken));
+        for (partition, taken) in std::iter::once((PartitionId::SYSTEM, system)).chain(of_users) {
             let newest = newest_slot(snapshot.as_ref(), &self.settings.space, partition).await?;
             let (owner, epoch) = (taken.record.owner, taken.record.epoch);
             if newest.is_none_or(|(_, record)| record.owner != owner || record.epoch != epoch) {
                 return Err(OpenFailure::Contended(partition.0));
             }
         }
+        let mut reclaimed = Vec::with_capacity(users.len());
+        for (partition, _) in users {
+            reclaimed.push(self.load_reclaimed(snapshot.as_ref(), *partition).await?);
+        }
         Ok(Inherited {
             compacted: self.load_compacted(snapshot.as_ref()).await?,
             tables: self.load_tables(snapshot.as_ref()).await?,
-            reclaimed: self.load_reclaimed(snapshot.as_ref(), USER).await?,
+            reclaimed,
             trail: self.load_trail(snapshot.as_ref()).await?,
         })
     }
@@ -105,6 +125,14 @@ impl Opening {
         })
         .await?;
         Ok(tables)
+    }
+
+    async fn load_map(&self, snapshot: &dyn Snapshot) -> Result<PartitionMap, ReadFailure> {
+        let space = &self.settings.space;
+        match snapshot.get(&space.partitions_key()).await? {
+            Some(record) => Ok(space.decode_partitions(&record)?),
+            None => Ok(PartitionMap::default()),
+        }
     }
 
     async fn load_compacted(&self, snapshot: &dyn Snapshot) -> Result<Option<Revision>, ReadFailure> {

@@ -34,7 +34,8 @@ impl Opening {
     /// Takes the system partition over, at the next epoch, which is the term.
     ///
     /// With a lease a whole one of silence comes before each try: after a conflict somebody is there after all. Who could
-    /// not tell what others have done must not lead: `replica` is brought to the end of the log before.
+    /// not tell what others have done must not lead: whether `replica` can be brought to the end of the log is found out
+    /// before.
     pub(super) async fn lead(&self, replica: &Replica, not_before: Duration) -> Result<Taken, OpenFailure> {
         let mut tries = 0;
         loop {
@@ -43,7 +44,9 @@ impl Opening {
                     let newest = self.await_silence(lease, not_before).await?;
                     // Only now: it breaks off what a living owner has under way.
                     self.settle().await?;
-                    replica.catch_up(Through::End).await?;
+                    // No further: the one that was silent may wake up before this one leads, and not know yet what it wrote.
+                    replica.catch_up(Through::AllButNewest).await?;
+                    replica.check_nothing_is_missing().await?;
                     newest
                 }
                 None if tries == TAKEOVERS_MAX => return Err(OpenFailure::Contended(PartitionId::SYSTEM.0)),

@@ -185,6 +185,13 @@ impl Stopped {
 pub struct EngineView(Arc<FaultEngine>);
 
 impl EngineView {
+    /// The partitions of the user keys.
+    pub async fn partitions(&self) -> Vec<PartitionId> {
+        let record = self.0.snapshot().await.unwrap().get(&space().partitions_key()).await.unwrap();
+        let map = record.map(|record| space().decode_partitions(&record).unwrap()).unwrap_or_default();
+        map.ids().collect()
+    }
+
     async fn records(&self, span: Span) -> Vec<(Bytes, Bytes)> {
         let snapshot = self.0.snapshot().await.unwrap();
         let mut rest = Some(KeySpan { start: span.start, end: Some(span.end) });

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use layout::map::PartitionMap;
 use model::{DeleteOp, KeyRange, LeaseId, Op, Txn};
-use partition::Settings;
+use partition::{OpOutcome, Settings};
 use proptest::prelude::*;
 
 use crate::common::{Machine, delete_op, deleted, forgetful, key, put_op, retentive, space};
@@ -41,11 +42,17 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 pub fn any_settings() -> impl Strategy<Value = Settings> {
-    prop_oneof![
+    let memory = prop_oneof![
         Just(forgetful()),
         Just(retentive()),
         Just(Settings { history_bytes_max: 1500, cache_bytes_max: 500, ..Settings::new(space()) }),
-    ]
+    ];
+    // Also within the versions of neighbours, and where there is no key.
+    let splits = proptest::sample::subsequence(vec!["/r/pods/a\0", "/r/pods/b", "/r/q", "/r/x"], 0..=4);
+    (memory, splits).prop_map(|(settings, splits)| {
+        let splits: Vec<_> = splits.into_iter().map(key).collect();
+        Settings { partitions: PartitionMap::split_at(&splits).unwrap(), ..settings }
+    })
 }
 
 /// Transactions sent at once; in the order in which they happened, with what they changed.
@@ -55,12 +62,26 @@ pub async fn write(machine: &Machine, history: &mut History, transactions: &[Vec
         None => delete_op(KEYS[*at]),
     };
     let txn = |writes: &Vec<_>| Txn { success: writes.iter().map(op).collect(), ..Txn::default() };
+    let before = machine.revision();
     let outcomes = join_all(transactions.iter().map(|writes| machine.txn(txn(writes)))).await;
-    let mut done: Vec<_> =
-        outcomes.into_iter().map(|outcome| outcome.unwrap().revision).zip(transactions).collect();
-    // One that changed nothing has the revision of the one before it.
-    done.sort_by_key(|(revision, _)| *revision);
-    for (revision, writes) in done {
+    let outcomes = outcomes.into_iter().map(|outcome| outcome.unwrap());
+    let (mut done, looked): (Vec<_>, Vec<_>) =
+        outcomes.zip(transactions).partition(|(outcome, _)| outcome.branch.ops.iter().any(changes));
+    for (outcome, _) in looked {
+        let told = outcome.revision.get();
+        assert!(
+            before <= told && told <= machine.revision(),
+            "one that changed nothing is told a newest revision"
+        );
+    }
+    done.sort_by_key(|(outcome, _)| outcome.revision);
+    for (outcome, writes) in done {
+        let revision = outcome.revision.get();
+        assert!(revision > history.revision(), "each has a revision of its own");
+        if machine.store.partition.partition_count() == 1 {
+            assert_eq!(revision, history.revision() + 1, "revisions are dense");
+        }
+        history.skip_to(revision - 1);
         let write = |(at, value): &(usize, Option<String>)| {
             let key = Bytes::from(KEYS[*at]);
             match value {
@@ -69,10 +90,16 @@ pub async fn write(machine: &Machine, history: &mut History, transactions: &[Vec
             }
         };
         let writes: Vec<_> = writes.iter().filter_map(write).collect();
-        if revision.get() > history.revision() {
-            history.write(&writes);
-        }
-        assert_eq!(revision.get(), history.revision(), "revisions are dense");
+        history.write(&writes);
+    }
+    history.skip_to(machine.revision());
+}
+
+fn changes(op: &OpOutcome) -> bool {
+    match op {
+        OpOutcome::Put { .. } => true,
+        OpOutcome::Delete { deleted, .. } => *deleted > 0,
+        other => panic!("{other:?} was not asked for"),
     }
 }
 
@@ -82,6 +109,7 @@ pub async fn delete_range(machine: &Machine, history: &mut History, range: KeyRa
         machine.txn(Txn::only(Op::Delete(DeleteOp { range, return_previous: false }))).await.unwrap();
     assert_eq!(deleted(&outcome), doomed.len());
     if !doomed.is_empty() {
+        history.skip_to(outcome.revision.get() - 1);
         history.write(&doomed.into_iter().map(|kv| Write::Delete(kv.key)).collect::<Vec<_>>());
     }
     assert_eq!(outcome.revision.get(), history.revision());

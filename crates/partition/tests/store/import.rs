@@ -124,7 +124,7 @@ async fn its_log_reads_as_that_of_a_store_which_was_compacted() {
     let reader = LogReader::open(engine.snapshot().await.unwrap(), space()).await.unwrap();
     let at = Revision::new(9);
     assert_eq!((reader.head().revision, reader.head().compacted), (at, Some(at)));
-    let page = reader.page(LogReader::USER, Slot(1)).await.unwrap();
+    let page = reader.page(layout::log::PartitionId::FIRST, Slot(1)).await.unwrap();
     let [LogItem::Slot(Slot(1), founding), LogItem::Slot(Slot(2), changed)] = page.items.as_slice() else {
         panic!("{:?}", page.items)
     };

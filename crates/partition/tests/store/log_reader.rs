@@ -26,7 +26,7 @@ async fn items(reader: &LogReader, partition: PartitionId) -> Result<Vec<LogItem
 /// What each change of a user key left behind: its revision, its key, and the content.
 async fn contents(reader: &LogReader) -> Vec<(i64, String, Content)> {
     let mut all = Vec::new();
-    for item in items(reader, LogReader::USER).await.unwrap() {
+    for item in items(reader, PartitionId::FIRST).await.unwrap() {
         let LogItem::Slot(_, record) = item else { continue };
         let Body::Changes(changes) = record.body else { continue };
         for (change, content) in changes.iter().zip(reader.contents(&changes).await.unwrap()) {
@@ -54,8 +54,8 @@ async fn a_log_reads_back_as_it_was_written_over_restarts() {
     let written =
         [(2, "a".into(), value("1")), (3, "b".into(), value("")), (4, "a".into(), Content::Deleted)];
     assert_eq!(contents(&reader).await, written);
-    let slots = items(&reader, LogReader::USER).await.unwrap();
-    let stored: Vec<_> = machine.slots(LogReader::USER).await.into_iter().collect();
+    let slots = items(&reader, PartitionId::FIRST).await.unwrap();
+    let stored: Vec<_> = machine.slots(PartitionId::FIRST).await.into_iter().collect();
     assert_eq!(
         slots,
         stored.into_iter().map(|(slot, record)| LogItem::Slot(slot, record)).collect::<Vec<_>>()
@@ -89,7 +89,7 @@ async fn what_a_compaction_removed_is_said_to_be_gone() {
     machine.compact(6).await;
     let reader = reader(&machine).await;
     assert_eq!(reader.head().compacted, Some(Revision::new(6)));
-    let gone: Vec<_> = items(&reader, LogReader::USER)
+    let gone: Vec<_> = items(&reader, PartitionId::FIRST)
         .await
         .unwrap()
         .into_iter()
@@ -114,16 +114,16 @@ async fn what_is_missing_without_a_compaction_is_damage() {
     machine.engine.commit(batch).await.unwrap();
     let failure = {
         let reader = reader(&machine).await;
-        let page = reader.page(LogReader::USER, Slot(3)).await.unwrap();
+        let page = reader.page(PartitionId::FIRST, Slot(3)).await.unwrap();
         let LogItem::Slot(_, record) = &page.items[0] else { panic!("{page:?}") };
         let Body::Changes(changes) = &record.body else { panic!("{record:?}") };
         reader.contents(changes).await.unwrap_err()
     };
     assert!(matches!(failure, ReadFailure::Corrupt(text) if text.contains("object record")));
     let mut batch = Batch::new();
-    batch.delete(space().log_key(LogReader::USER, Slot(4)));
+    batch.delete(space().log_key(PartitionId::FIRST, Slot(4)));
     machine.engine.commit(batch).await.unwrap();
-    let failure = items(&reader(&machine).await, LogReader::USER).await.unwrap_err();
+    let failure = items(&reader(&machine).await, PartitionId::FIRST).await.unwrap_err();
     assert_eq!(failure, ReadFailure::Corrupt("slot 4 of partition 1 is missing".to_owned()));
 }
 

@@ -12,6 +12,7 @@ mod log_reader;
 mod long_histories;
 mod model;
 mod ownership;
+mod partitions;
 mod replica;
 mod settling;
 mod system;

@@ -119,7 +119,7 @@ impl Peer for PeerService {
         let full = || Status::resource_exhausted("there are as many followers as are served");
         let feed = self.peers.feeds.subscribe().ok_or_else(full)?;
         // Asked after the feed has begun: between the two nothing is missing.
-        let published = Some(self.backend.store.partition.revision().get());
+        let published = Some(self.backend.store.partition.published().get());
         let first = FollowResponse { published, ..FollowResponse::default() };
         info!(member = name, "a member follows");
         let items = stream::unfold(Some((feed, name)), |state| async {

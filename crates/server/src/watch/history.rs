@@ -54,7 +54,7 @@ impl Follower for HubFollower {
 
 /// A hub that follows `partition`.
 pub fn hub_of(partition: &Partition) -> Arc<Hub> {
-    let hub = Arc::new(Hub::new(partition.revision()));
+    let hub = Arc::new(Hub::new(partition.published()));
     let position = partition.follow(Arc::new(HubFollower(hub.clone())));
     hub.start_at(position);
     hub

@@ -64,7 +64,8 @@ impl Client {
             drop(known);
             return self.world.violated(format!("revision {revision} was read, and nothing is there"));
         };
-        known.told = known.told.max(revision);
+        known.resolve(revision);
+        self.world.tell(|| format!("client {} read revision {revision} for {at:?}", self.number));
         drop(known);
         match at {
             ReadRevision::Latest => self.world.check(revision >= floor, || {

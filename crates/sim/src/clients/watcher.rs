@@ -173,8 +173,11 @@ impl Client {
         through: i64,
     ) {
         let Watching { range, filter, previous, next, .. } = watching;
-        let known = self.oracle.known();
+        let mut known = self.oracle.known();
         let newest = known.history.revision();
+        known.resolve(through);
+        self.world
+            .tell(|| format!("client {} is told of {range:?} from {next} through {through}", self.number));
         let admitted = |happened: &&Happened| match happened.after {
             Some(_) => !filter.no_put,
             None => !filter.no_delete,

@@ -153,12 +153,16 @@ impl Client {
             Err(damage) => return self.world.violated(damage),
         };
         let known = self.oracle.known();
-        let (before, at) = (known.history.at(revision - 1), known.history.at(revision));
+        // What other partitions have on its way is of other keys.
+        let newest = known.history.revision();
+        let (before, at) = (known.history.at(revision - 1), known.history.at(revision.min(newest)));
         let (Some(before), Some(at)) = (before, at) else {
             drop(known);
             return self.world.violated(format!("revision {revision} was told, and nothing is there"));
         };
-        let (expected, events) = evaluate(&before, revision, txn);
+        let (expected, mut events) = evaluate(&before, revision, txn);
+        // Of one revision, events come partition by partition.
+        events.sort_by_key(|event| self.plan.partitions.position(&event.key));
         let is_this = !events.is_empty() && events == known.history.of(revision) && expected == answer;
         drop(known);
         if is_this {
@@ -177,6 +181,7 @@ impl Client {
         });
         let mut known = self.oracle.known();
         known.told = known.told.max(revision);
+        self.world.tell(|| format!("client {} saw revision {revision}", self.number));
     }
 
     fn check_failure(&self, failure: &TxnFailure, leases: &[LeaseId], were_live: bool) {

@@ -67,7 +67,7 @@ func run(args []string) (int, error) {
 	}
 	defer tikv.Close()
 
-	common := append(without(args, dropped), "--engine", "tikv", "--pd-endpoints", tikv.PDAddr)
+	common := append(without(args, dropped), "--engine", "tikv", "--pd-endpoints", tikv.PDAddr, "--initial-partition-splits", splits)
 	urls := value(args, "--listen-client-urls")
 	ended := make(chan error, 2)
 	leaderURL, err := freeURL()
@@ -99,6 +99,9 @@ func run(args []string) (int, error) {
 	}
 	return 0, nil
 }
+
+// splits lie among the keys of Kubernetes' storage suite and of a Kubernetes.
+const splits = "/pods/,/pods/f,/pods/second,/registry/events/,/registry/pods/"
 
 // start starts a server that is reached by clients at these URLs, and tells ended when it is gone.
 func start(name, urls string, common []string, ended chan<- error) (*exec.Cmd, error) {
