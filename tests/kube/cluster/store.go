@@ -117,7 +117,7 @@ func (s *Store) fleetArgs(m *member) ([]string, error) {
 		return nil, err
 	}
 	return []string{
-		"serve", "--engine", "tikv", "--pd-endpoints", s.engine.pd, "--name", m.name,
+		"serve", "--engine", "tikv", "--pd-endpoints", s.engine.pd, "--initial-partition-splits", "kubernetes", "--name", m.name,
 		"--listen-client-urls", m.url(), "--advertise-client-urls", m.url(),
 		"--listen-peer-urls", httpURL(peerPort),
 		"--watch-progress-notify-interval", progressInterval,
