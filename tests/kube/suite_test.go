@@ -47,6 +47,8 @@ var everyday = []part{
 	{"KubectlWatchSeesChanges", kubectlWatchSeesChanges},
 	{"EventsExpireAndWatchersSeeIt", eventsExpireAndWatchersSeeIt},
 	{"PagedListIsOneMoment", pagedListIsOneMoment},
+	{"KubeadmTakesTheStoreForAnEtcd", kubeadmTakesTheStoreForAnEtcd},
+	{"ManifestsPassTheServersDryRun", manifestsPassTheServersDryRun},
 	// Compaction comes before the crash, so that every idle watch has to resume from behind it.
 	{"CompactedHistoryIsGone", compactedHistoryIsGone},
 }

@@ -51,6 +51,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
     Step { name: "etcd", about: "etcd's contract, etcdctl, what others got wrong", run: etcd },
+    Step { name: "deploy", about: "the chart, its manifests and the unit fit the program", run: deploy },
     Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
     Step { name: "power", about: "power cuts under the running binary", run: power },
     Step { name: "tikv", about: "the engine on TiKV, and the program on it, against that server", run: tikv },
@@ -208,6 +209,15 @@ fn etcd(context: &Context) -> Result<(), String> {
     let binaries = binaries(context)?;
     suite(context, "tests/harness", &binaries)?;
     suite(context, "tests/etcd", &binaries)
+}
+
+/// The program alone is needed.
+fn deploy(context: &Context) -> Result<(), String> {
+    let orlop = context.orlop();
+    if !orlop.is_file() {
+        return Err(format!("{} does not exist: run the step build first", orlop.display()));
+    }
+    suite(context, "tests/deploy", &[("ORLOP_BIN", orlop)])
 }
 
 fn power(context: &Context) -> Result<(), String> {
