@@ -2,21 +2,28 @@
 //!
 //! A server's settings have a parser of their own ([`crate::config`]); a command has few arguments, and clap reads them.
 
+mod completions;
 mod import;
 mod log;
+mod man;
+mod page;
+pub(crate) mod tree;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use layout::KeySpace;
 
 use crate::config::{Problems, Source};
 use crate::console;
+pub use completions::CompletionsArguments;
 pub use import::ImportArguments;
 pub use log::LogArguments;
+pub use man::ManArguments;
+pub use page::commands_page;
 
 #[derive(Debug, Parser)]
 #[command(name = "orlop", bin_name = "orlop", disable_help_subcommand = true)]
@@ -28,12 +35,27 @@ struct CommandLine {
 /// A command for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
+    /// Print a script that makes a shell complete the command line
+    #[command(long_about = completions::ABOUT, after_long_help = completions::DETAILS)]
+    Completions(CompletionsArguments),
     /// Make a data directory of a snapshot of etcd or Orlop
     #[command(long_about = import::ABOUT, after_long_help = import::DETAILS)]
     Import(ImportArguments),
     /// Print the revision log of a data directory as JSON lines
     #[command(long_about = log::ABOUT, after_long_help = log::DETAILS)]
     Log(LogArguments),
+    /// Write the manual pages
+    #[command(long_about = man::ABOUT, after_long_help = man::DETAILS)]
+    Man(ManArguments),
+}
+
+/// The form of what a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
 }
 
 /// How a command line that a command's parser has read goes on.
@@ -43,13 +65,15 @@ pub(crate) enum Parsed {
 }
 
 /// The names of the commands.
-pub(crate) const NAMES: [&str; 2] = ["import", "log"];
+pub(crate) fn names() -> Vec<String> {
+    CommandLine::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
 
 /// Reads the command line, if it names one of the commands. Where a flag is left out, its environment variable counts.
 pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Parsed> {
     let arguments = source.arguments();
     let name = arguments.first()?.to_str()?;
-    if !NAMES.contains(&name) {
+    if !names().iter().any(|known| known == name) {
         return None;
     }
     let line = [OsString::from("orlop")].into_iter().chain(arguments);
@@ -58,6 +82,7 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
             match &mut command {
                 OperatorCommand::Import(arguments) => arguments.complete(&source.variables(), problems),
                 OperatorCommand::Log(arguments) => arguments.complete(&source.variables(), problems),
+                OperatorCommand::Completions(_) | OperatorCommand::Man(_) => {}
             }
             Some(Parsed::Run(command))
         }
@@ -76,8 +101,10 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
 /// Runs a command to its end.
 pub fn operate(command: &OperatorCommand) -> ExitCode {
     match command {
+        OperatorCommand::Completions(arguments) => console::print(&completions::script(arguments)),
         OperatorCommand::Import(arguments) => end(import::run(arguments)),
         OperatorCommand::Log(arguments) => end(log::run(arguments)),
+        OperatorCommand::Man(arguments) => end(man::run(arguments)),
     }
 }
 

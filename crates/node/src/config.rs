@@ -29,6 +29,8 @@ use server::ClientLimits;
 pub use problem::Problems;
 pub use read::{Command, read};
 pub use reference::reference_page;
+pub(crate) use setting::{SWITCH, Setting};
+pub(crate) use settings::SETTINGS;
 pub use source::{Process, Source};
 pub use tls::{PeerTlsConfig, TlsConfig};
 pub use url::ListenUrl;

@@ -30,7 +30,7 @@ mod running;
 mod signals;
 
 pub use app::{App, StartError, World};
-pub use commands::{LogArguments, OperatorCommand, operate};
+pub use commands::{LogArguments, OperatorCommand, commands_page, operate};
 pub use config::Config;
 pub use engines::EngineError;
 pub use limits::raise_open_files;

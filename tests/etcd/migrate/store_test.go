@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -230,8 +231,17 @@ func run(t *testing.T, binary string, args ...string) string {
 func startImported(t *testing.T, file string, flags ...string) *client {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "imported")
-	run(t, harness.OrlopBin, append([]string{"import", "--from-snapshot", file, "--data-dir", dir}, flags...)...)
-	return connect(t, harness.StartOrlop(t, harness.DataDir(dir)))
+	args := append([]string{"import", "-o", "json", "--from-snapshot", file, "--data-dir", dir}, flags...)
+	said := run(t, harness.OrlopBin, args...)
+	var imported struct{ Keys, Leases, Revision int64 }
+	if err := json.Unmarshal([]byte(said), &imported); err != nil {
+		t.Fatalf("it printed %q: %v", said, err)
+	}
+	c := connect(t, harness.StartOrlop(t, harness.DataDir(dir)))
+	if s := c.state(); imported.Keys != int64(len(s.KVs)) || imported.Revision != s.Revision {
+		t.Errorf("it said %+v; there are %d keys at revision %d", imported, len(s.KVs), s.Revision)
+	}
+	return c
 }
 
 // startRestored restores a snapshot with the real etcdutl and starts a real etcd on it.

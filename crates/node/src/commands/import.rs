@@ -18,6 +18,7 @@ use model::Revision;
 use partition::Import;
 use snapshot::Snapshot;
 
+use super::OutputFormat;
 use crate::config::Problems;
 use crate::{console, data_dir};
 use failure::ImportCommandFailure;
@@ -45,6 +46,8 @@ Example: move what an etcd holds into Orlop
 Example: go back to a snapshot that is some hours old, while clients have seen later revisions
   orlop import --from-snapshot old.db --data-dir /var/lib/orlop --bump-revision 1000000000
 
+With -o json the last line is an object with keys, leases and revision.
+
 Exit codes: 0 everything is imported, 1 nothing that can be served is, 64 the command line is wrong.";
 
 /// The arguments of `orlop import`.
@@ -65,6 +68,9 @@ pub struct ImportArguments {
     /// Mark history as compacted, which is always done; for command lines that are written for etcdutl
     #[arg(long)]
     mark_compacted: bool,
+    /// The form of what is printed at the end
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: OutputFormat,
 }
 
 impl ImportArguments {
@@ -79,8 +85,14 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), ImportCommandFailur
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
     let loaded = runtime.map_err(ImportCommandFailure::SetUp)?.block_on(import(arguments))?;
     let Loaded { keys, leases, revision } = loaded;
+    let said = match arguments.output {
+        OutputFormat::Text => format!("imported {keys} keys and {leases} leases, at revision {revision}\n"),
+        OutputFormat::Json => {
+            format!("{}\n", serde_json::json!({ "keys": keys, "leases": leases, "revision": revision.get() }))
+        }
+    };
     // Whether anybody reads it changes nothing.
-    let _ = console::print(&format!("imported {keys} keys and {leases} leases, at revision {revision}\n"));
+    let _ = console::print(&said);
     Ok(())
 }
 

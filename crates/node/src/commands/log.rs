@@ -60,6 +60,9 @@ pub struct LogArguments {
     /// Print only this revision and earlier ones
     #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(i64).range(0..))]
     to: Option<i64>,
+    /// The form of what is printed: there is one
+    #[arg(short, long, value_name = "FORMAT", default_value = "json", value_parser = ["json"])]
+    output: String,
 }
 
 impl LogArguments {

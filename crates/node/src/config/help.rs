@@ -1,5 +1,6 @@
 use super::setting::{Family, Setting};
 use super::settings::SETTINGS;
+use crate::commands::tree;
 
 /// What the server calls itself, and the API that it serves.
 pub(crate) fn version() -> String {
@@ -13,11 +14,18 @@ pub(crate) fn help() -> String {
 Orlop: a metadata store for Kubernetes that speaks the etcd v3 API.
 
 Usage:
-  orlop [serve] [flags]   run a server until SIGTERM or Ctrl-C
-  orlop import [flags]    make a data directory of a snapshot (orlop import --help)
-  orlop log [flags]       print the revision log of a data directory (orlop log --help)
-  orlop --help            show this
-  orlop --version         show the version
+  orlop [serve] [flags]      run a server until SIGTERM or Ctrl-C
+",
+    );
+    for command in tree::tree().get_subcommands().filter(|command| command.get_name() != "serve") {
+        let (name, about) = (command.get_name(), command.get_about().map(ToString::to_string));
+        text.push_str(&format!("  {:<25}  {}\n", format!("orlop {name} ..."), about.unwrap_or_default()));
+    }
+    text.push_str(
+        "  \
+  orlop COMMAND --help       say more about a command
+  orlop --help               show this
+  orlop --version            show the version
 
 Without flags it listens on http://127.0.0.1:2379 and keeps its data in ./orlop-data.
 ",
@@ -33,9 +41,10 @@ Without flags it listens on http://127.0.0.1:2379 and keeps its data in ./orlop-
 Each flag is also an environment variable (ORLOP_DATA_DIR for --data-dir) and a key of the
 file (data-dir = \"...\"). A flag goes before the variable, the variable before the file.
 
-Exit codes: 0 stopped as asked, 1 failed, 64 the command line or configuration is wrong.
 ",
     );
+    text.push_str(tree::SERVE_DETAILS);
+    text.push('\n');
     text
 }
 
