@@ -1,7 +1,8 @@
 //! The rules of the house that no other tool checks: file sizes, leftovers, machine paths, the first line of every crate,
-//! and the links of the documentation.
+//! and the links and the table of contents of the documentation.
 
 mod files;
+mod links;
 mod rules;
 
 use crate::context::Context;
@@ -9,14 +10,8 @@ use crate::context::Context;
 /// Checks all files and reports every breach at once.
 pub(crate) fn run(context: &Context) -> Result<(), String> {
     let files = files::read(&context.root)?;
-    let problems: Vec<String> = files
-        .iter()
-        .flat_map(|file| {
-            let mut problems = rules::text(file);
-            problems.extend(rules::broken_links(file, &context.root));
-            problems
-        })
-        .collect();
+    let mut problems: Vec<String> = files.iter().flat_map(rules::text).collect();
+    problems.extend(links::check(&files, &context.root));
     if problems.is_empty() {
         return Ok(());
     }

@@ -166,7 +166,8 @@ table! {
         /// A read waited too long for the server to catch up.
         TimeoutWaitAppliedIndex = Unavailable
             "etcdserver: request timed out, waiting for the applied index took too long",
-        /// The change of members is refused because too many of them are out of reach.
+        /// The store cannot do it now, and has not: nobody leads, or the engine does not answer. (In etcd a change of
+        /// members that are out of reach ends so.)
         Unhealthy = Unavailable "etcdserver: unhealthy cluster",
         /// Stored data is damaged; the server does not guess.
         Corrupt = DataLoss "etcdserver: corrupt cluster",

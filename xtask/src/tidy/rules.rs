@@ -44,27 +44,6 @@ pub(super) fn text(file: &File) -> Vec<String> {
     problems
 }
 
-/// Relative links of a Markdown file whose target does not exist.
-pub(super) fn broken_links(file: &File, root: &Path) -> Vec<String> {
-    if file.path.extension().is_none_or(|extension| extension != "md") {
-        return Vec::new();
-    }
-    let mut problems = Vec::new();
-    let dir = file.path.parent().unwrap_or(Path::new(""));
-    for (index, line) in file.text.lines().enumerate() {
-        for target in links(line) {
-            let target_path = target.split('#').next().unwrap_or_default();
-            if target_path.is_empty() || target.contains(':') {
-                continue;
-            }
-            if !root.join(dir).join(target_path).exists() {
-                problems.push(format!("{}:{}: no such file: {target}", file.path.display(), index + 1));
-            }
-        }
-    }
-    problems
-}
-
 fn length_without_tests(file: &File) -> usize {
     let path = file.path.to_string_lossy();
     let is_code = path.ends_with(".rs") || path.ends_with(".go");
@@ -98,19 +77,8 @@ fn has_path(line: &str, prefix: &str) -> bool {
     })
 }
 
-/// The targets of `[text](target)` in a line.
-fn links(line: &str) -> Vec<&str> {
-    line.match_indices("](")
-        .filter_map(|(at, open)| {
-            let rest = &line[at + open.len()..];
-            rest.split_once(')').map(|(target, _)| target.split_whitespace().next().unwrap_or_default())
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::PathBuf;
 
     use super::*;
@@ -148,19 +116,5 @@ mod tests {
         check("a.rs", concat!("to", "do!();\nTO", "DOS\n"), &["a.rs:1: todo"]);
         check("a.md", concat!("see /t", "mp/x and `/ho", "me/me`\n"), &["a.md:1: a path"]);
         check("a.md", concat!("https://example.org/ho", "me/x\n$HOME/t", "mp/x\n"), &[]);
-    }
-
-    #[test]
-    fn relative_links_must_exist() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        fs::create_dir(dir.path().join("docs")).expect("docs");
-        fs::write(dir.path().join("docs/there.md"), "").expect("there.md");
-        let file = File {
-            path: PathBuf::from("docs/index.md"),
-            text: "[a](there.md) [b](there.md#part) [c](#here) [d](https://example.org)\n[e](gone.md)\n"
-                .into(),
-        };
-        let found = broken_links(&file, dir.path());
-        assert_eq!(found, ["docs/index.md:2: no such file: gone.md"]);
     }
 }
