@@ -2,8 +2,11 @@
 //!
 //! A server's settings have a parser of their own ([`crate::config`]); a command has few arguments, and clap reads them.
 
+mod bar;
+mod check;
 mod import;
 mod log;
+mod store;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +18,7 @@ use layout::KeySpace;
 
 use crate::config::{Problems, Source};
 use crate::console;
+pub use check::CheckArguments;
 pub use import::ImportArguments;
 pub use log::LogArguments;
 
@@ -28,6 +32,9 @@ struct CommandLine {
 /// A command for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
+    /// Check every record of a store that no server changes
+    #[command(long_about = check::ABOUT, after_long_help = check::DETAILS)]
+    Check(CheckArguments),
     /// Make a data directory of a snapshot of etcd or Orlop
     #[command(long_about = import::ABOUT, after_long_help = import::DETAILS)]
     Import(ImportArguments),
@@ -43,7 +50,7 @@ pub(crate) enum Parsed {
 }
 
 /// The names of the commands.
-pub(crate) const NAMES: [&str; 2] = ["import", "log"];
+pub(crate) const NAMES: [&str; 3] = ["check", "import", "log"];
 
 /// Reads the command line, if it names one of the commands. Where a flag is left out, its environment variable counts.
 pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Parsed> {
@@ -56,6 +63,7 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
     match CommandLine::try_parse_from(line) {
         Ok(CommandLine { mut command }) => {
             match &mut command {
+                OperatorCommand::Check(arguments) => arguments.store.complete(&source.variables(), problems),
                 OperatorCommand::Import(arguments) => arguments.complete(&source.variables(), problems),
                 OperatorCommand::Log(arguments) => arguments.complete(&source.variables(), problems),
             }
@@ -76,6 +84,7 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
 /// Runs a command to its end.
 pub fn operate(command: &OperatorCommand) -> ExitCode {
     match command {
+        OperatorCommand::Check(arguments) => check::run(arguments),
         OperatorCommand::Import(arguments) => end(import::run(arguments)),
         OperatorCommand::Log(arguments) => end(log::run(arguments)),
     }

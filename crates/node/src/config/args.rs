@@ -8,6 +8,7 @@ use super::nearest::nearest;
 use super::problem::Problems;
 use super::setting::{SWITCH, Setting};
 use super::settings::find;
+use crate::commands;
 
 /// What a command line says.
 #[derive(Default)]
@@ -26,7 +27,7 @@ pub(crate) enum Wants {
     Version,
 }
 
-const COMMANDS: [&str; 4] = ["serve", "help", "version", "log"];
+const COMMANDS: [&str; 3] = ["serve", "help", "version"];
 
 /// Reads a command line to its end, whatever is wrong with it.
 pub(crate) fn parse(arguments: Vec<OsString>, problems: &mut Problems) -> Arguments {
@@ -38,7 +39,7 @@ pub(crate) fn parse(arguments: Vec<OsString>, problems: &mut Problems) -> Argume
             "help" => parsed.wants = Wants::Help,
             "version" => parsed.wants = Wants::Version,
             other => {
-                let hint = nearest(other, COMMANDS)
+                let hint = nearest(other, COMMANDS.into_iter().chain(commands::NAMES))
                     .map_or_else(String::new, |near| format!("; did you mean {near}?"));
                 problems.add(format_args!("{other}: there is no such command{hint}"));
             }
