@@ -4,6 +4,7 @@
 
 mod bar;
 mod check;
+mod dump;
 mod import;
 mod log;
 mod store;
@@ -19,6 +20,7 @@ use layout::KeySpace;
 use crate::config::{Problems, Source};
 use crate::console;
 pub use check::CheckArguments;
+pub use dump::{DecodeArguments, DumpArguments};
 pub use import::ImportArguments;
 pub use log::LogArguments;
 
@@ -35,6 +37,12 @@ pub enum OperatorCommand {
     /// Check every record of a store that no server changes
     #[command(long_about = check::ABOUT, after_long_help = check::DETAILS)]
     Check(CheckArguments),
+    /// Show which Kubernetes object a value holds
+    #[command(long_about = dump::ABOUT_DECODE, after_long_help = dump::DETAILS_DECODE)]
+    Decode(DecodeArguments),
+    /// Print the records of a store as they are
+    #[command(long_about = dump::ABOUT, after_long_help = dump::DETAILS)]
+    Dump(DumpArguments),
     /// Make a data directory of a snapshot of etcd or Orlop
     #[command(long_about = import::ABOUT, after_long_help = import::DETAILS)]
     Import(ImportArguments),
@@ -45,12 +53,12 @@ pub enum OperatorCommand {
 
 /// How a command line that a command's parser has read goes on.
 pub(crate) enum Parsed {
-    Run(OperatorCommand),
+    Run(Box<OperatorCommand>),
     Print(String),
 }
 
 /// The names of the commands.
-pub(crate) const NAMES: [&str; 3] = ["check", "import", "log"];
+pub(crate) const NAMES: [&str; 5] = ["check", "decode", "dump", "import", "log"];
 
 /// Reads the command line, if it names one of the commands. Where a flag is left out, its environment variable counts.
 pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Parsed> {
@@ -64,10 +72,12 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
         Ok(CommandLine { mut command }) => {
             match &mut command {
                 OperatorCommand::Check(arguments) => arguments.store.complete(&source.variables(), problems),
+                OperatorCommand::Decode(_) => {}
+                OperatorCommand::Dump(arguments) => arguments.store.complete(&source.variables(), problems),
                 OperatorCommand::Import(arguments) => arguments.complete(&source.variables(), problems),
                 OperatorCommand::Log(arguments) => arguments.complete(&source.variables(), problems),
             }
-            Some(Parsed::Run(command))
+            Some(Parsed::Run(Box::new(command)))
         }
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Some(Parsed::Print(error.to_string()))
@@ -85,6 +95,8 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
 pub fn operate(command: &OperatorCommand) -> ExitCode {
     match command {
         OperatorCommand::Check(arguments) => check::run(arguments),
+        OperatorCommand::Decode(arguments) => dump::decode(arguments),
+        OperatorCommand::Dump(arguments) => dump::run(arguments),
         OperatorCommand::Import(arguments) => end(import::run(arguments)),
         OperatorCommand::Log(arguments) => end(log::run(arguments)),
     }
