@@ -2,11 +2,14 @@
 //!
 //! A server's settings have a parser of their own ([`crate::config`]); a command has few arguments, and clap reads them.
 
+mod backup;
 mod bar;
 mod check;
+mod client;
 mod dump;
 mod import;
 mod log;
+mod restore;
 mod store;
 
 use std::ffi::OsString;
@@ -19,10 +22,12 @@ use layout::KeySpace;
 
 use crate::config::{Problems, Source};
 use crate::console;
+pub use backup::BackupArguments;
 pub use check::CheckArguments;
 pub use dump::{DecodeArguments, DumpArguments};
 pub use import::ImportArguments;
 pub use log::LogArguments;
+pub use restore::RestoreArguments;
 
 #[derive(Debug, Parser)]
 #[command(name = "orlop", bin_name = "orlop", disable_help_subcommand = true)]
@@ -34,6 +39,9 @@ struct CommandLine {
 /// A command for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
+    /// Write the state of a running store at one revision into a file
+    #[command(long_about = backup::ABOUT, after_long_help = backup::DETAILS)]
+    Backup(BackupArguments),
     /// Check every record of a store that no server changes
     #[command(long_about = check::ABOUT, after_long_help = check::DETAILS)]
     Check(CheckArguments),
@@ -49,6 +57,9 @@ pub enum OperatorCommand {
     /// Print the revision log of a data directory as JSON lines
     #[command(long_about = log::ABOUT, after_long_help = log::DETAILS)]
     Log(LogArguments),
+    /// Make a new store of a backup
+    #[command(long_about = restore::ABOUT, after_long_help = restore::DETAILS)]
+    Restore(RestoreArguments),
 }
 
 /// How a command line that a command's parser has read goes on.
@@ -58,7 +69,7 @@ pub(crate) enum Parsed {
 }
 
 /// The names of the commands.
-pub(crate) const NAMES: [&str; 5] = ["check", "decode", "dump", "import", "log"];
+pub(crate) const NAMES: [&str; 7] = ["backup", "check", "decode", "dump", "import", "log", "restore"];
 
 /// Reads the command line, if it names one of the commands. Where a flag is left out, its environment variable counts.
 pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Parsed> {
@@ -72,10 +83,15 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
         Ok(CommandLine { mut command }) => {
             match &mut command {
                 OperatorCommand::Check(arguments) => arguments.store.complete(&source.variables(), problems),
-                OperatorCommand::Decode(_) => {}
+                OperatorCommand::Backup(_) | OperatorCommand::Decode(_) => {}
                 OperatorCommand::Dump(arguments) => arguments.store.complete(&source.variables(), problems),
-                OperatorCommand::Import(arguments) => arguments.complete(&source.variables(), problems),
+                OperatorCommand::Import(arguments) => arguments.store.complete(&source.variables(), problems),
                 OperatorCommand::Log(arguments) => arguments.complete(&source.variables(), problems),
+                // The place where a store is does not matter to who only looks at a backup.
+                OperatorCommand::Restore(arguments) if arguments.is_dry_run() => {}
+                OperatorCommand::Restore(arguments) => {
+                    arguments.store.complete(&source.variables(), problems);
+                }
             }
             Some(Parsed::Run(Box::new(command)))
         }
@@ -94,11 +110,13 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
 /// Runs a command to its end.
 pub fn operate(command: &OperatorCommand) -> ExitCode {
     match command {
+        OperatorCommand::Backup(arguments) => backup::run(arguments),
         OperatorCommand::Check(arguments) => check::run(arguments),
         OperatorCommand::Decode(arguments) => dump::decode(arguments),
         OperatorCommand::Dump(arguments) => dump::run(arguments),
         OperatorCommand::Import(arguments) => end(import::run(arguments)),
         OperatorCommand::Log(arguments) => end(log::run(arguments)),
+        OperatorCommand::Restore(arguments) => restore::run(arguments),
     }
 }
 

@@ -21,6 +21,13 @@ impl Bar {
         })
     }
 
+    /// A bar over so many keys.
+    pub(super) fn of_keys(keys: u64) -> Bar {
+        let pattern = "orlop: {msg} [{bar:30}] {percent:>3}% {pos} of {len} keys, {per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(pattern).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Bar(ProgressBar::new(keys).with_style(style))
+    }
+
     /// Says what is being done.
     pub(super) fn phase(&self, phase: &'static str) {
         if self.0.message() != phase {
@@ -28,7 +35,7 @@ impl Bar {
         }
     }
 
-    /// So many more bytes are done.
+    /// So many more are done.
     pub(super) fn add(&self, bytes: u64) {
         self.0.inc(bytes);
     }

@@ -2,15 +2,17 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use engine::{ReadError, Snapshot};
-use engine_embedded::{OpenError, ReadOnlyEngine};
+use engine::{Engine, ReadError, Snapshot};
+use engine_embedded::{EmbeddedEngine, OpenError, ReadOnlyEngine};
 use layout::KeySpace;
 use thiserror::Error;
 
 use crate::config::{Problems, TIKV_GC_LIFETIME_MIN, duration_at_least, tikv_addresses};
+use crate::data_dir;
 
 /// As long as a server keeps old versions unless it is told otherwise.
 const GC_LIFETIME: Duration = Duration::from_secs(600);
@@ -68,6 +70,16 @@ pub(crate) enum StoreFailure {
     /// A server uses the directory, or it cannot be used.
     #[error("{}", of_open(.0))]
     Open(#[from] OpenError),
+    /// There is something where the data directory is to be.
+    #[error(
+        "the data directory {} is not empty, and a store is never changed: choose another one with --data-dir, or delete \
+         it if it is what an import or a restore has left that broke off",
+        .dir.display()
+    )]
+    NotEmpty { dir: PathBuf },
+    /// There is no data directory and none can be made.
+    #[error("the data directory {} cannot be used: {source}; choose another one with --data-dir", .dir.display())]
+    DataDir { dir: PathBuf, source: std::io::Error },
     /// TiKV is not there, or cannot be used as asked for.
     #[cfg(feature = "tikv")]
     #[error(transparent)]
@@ -88,6 +100,12 @@ pub(super) struct StoreView {
     /// Bytes of all records, where that is known.
     pub(super) bytes: Option<u64>,
     _engine: Opened,
+}
+
+/// Where a store is to be founded.
+pub(super) struct Founding {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) space: KeySpace,
 }
 
 /// What has to live as long as its snapshot.
@@ -195,13 +213,45 @@ impl StoreArguments {
             #[cfg(feature = "tikv")]
             StoreEngine::Tikv => {
                 let engine = self.connect(&space).await?;
-                let snapshot = engine::Engine::snapshot(&engine).await?;
+                let snapshot = engine.snapshot().await?;
                 let _engine = Opened::Tikv { _engine: Box::new(engine) };
                 Ok(StoreView { snapshot, space, bytes: None, _engine })
             }
             #[cfg(not(feature = "tikv"))]
             StoreEngine::Tikv => Err(StoreFailure::NotBuilt),
         }
+    }
+
+    /// Whether a data directory is empty or not there; before long work, so that it is not for nothing.
+    pub(super) fn check_free(&self) -> Result<(), StoreFailure> {
+        let dir = self.data_dir().to_owned();
+        if self.engine() != StoreEngine::Embedded {
+            return Ok(());
+        }
+        match is_empty(&dir) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(StoreFailure::NotEmpty { dir }),
+            Err(source) => Err(StoreFailure::DataDir { dir, source }),
+        }
+    }
+
+    /// The engine for a new store. A data directory must be empty or not there; what is on TiKV is for the caller to see.
+    pub(super) async fn found(&self) -> Result<Founding, StoreFailure> {
+        let space = self.space()?;
+        let engine: Arc<dyn Engine> = match self.engine() {
+            StoreEngine::Embedded => {
+                self.check_free()?;
+                let dir = self.data_dir();
+                data_dir::create(dir)
+                    .map_err(|source| StoreFailure::DataDir { dir: dir.to_owned(), source })?;
+                Arc::new(EmbeddedEngine::open(engine_embedded::Config::new(dir))?)
+            }
+            #[cfg(feature = "tikv")]
+            StoreEngine::Tikv => Arc::new(self.connect(&space).await?),
+            #[cfg(not(feature = "tikv"))]
+            StoreEngine::Tikv => return Err(StoreFailure::NotBuilt),
+        };
+        Ok(Founding { engine, space })
     }
 
     #[cfg(feature = "tikv")]
@@ -223,6 +273,15 @@ impl StoreArguments {
             ..engine_tikv::Config::new(endpoints)
         };
         engine_tikv::TikvEngine::connect(config).await
+    }
+}
+
+/// Whether there is nothing at `dir`. What has anything in it may be a store, or what is left of one.
+fn is_empty(dir: &Path) -> std::io::Result<bool> {
+    match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+        Ok(mut entries) => Ok(entries.next().is_none()),
     }
 }
 

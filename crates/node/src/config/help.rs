@@ -14,11 +14,13 @@ Orlop: a metadata store for Kubernetes that speaks the etcd v3 API.
 
 Usage:
   orlop [serve] [flags]   run a server until SIGTERM or Ctrl-C
+  orlop backup [flags]    write the state of a running store into a file (orlop backup --help)
   orlop check [flags]     check every record of a store (orlop check --help)
   orlop decode [FILE]     show which Kubernetes object a value holds (orlop decode --help)
   orlop dump [flags]      print the records of a store as they are (orlop dump --help)
   orlop import [flags]    make a data directory of a snapshot (orlop import --help)
   orlop log [flags]       print the revision log of a data directory (orlop log --help)
+  orlop restore FILE      make a new store of a backup (orlop restore --help)
   orlop --help            show this
   orlop --version         show the version
 
