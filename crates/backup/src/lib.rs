@@ -7,6 +7,8 @@
 //! missing; without its last block a file is no backup; memory is that of one block, whatever a file says.
 
 mod block;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use crate::config::{Problems, TIKV_GC_LIFETIME_MIN, duration_at_least, tikv_addr
 use crate::data_dir;
 
 /// As long as a server keeps old versions unless it is told otherwise.
+#[cfg(feature = "tikv")]
 const GC_LIFETIME: Duration = Duration::from_secs(600);
 
 /// What holds the store.
