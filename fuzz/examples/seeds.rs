@@ -24,8 +24,10 @@ type Seeds = Vec<Vec<u8>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let to = std::env::args_os().nth(1).ok_or("name the directory that the seeds go to")?;
-    let seeds: [(&str, Seeds); 11] = [
+    let seeds: [(&str, Seeds); 14] = [
         ("api", api()),
+        ("backup", backup()?),
+        ("bbolt", vec![snapshot()?]),
         ("config", config()),
         ("engine_bytes", engine_bytes()),
         ("engine_directory", random(24, 40)),
@@ -34,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("layout_records", layout_records()?),
         ("request_body", request_body()),
         ("requests", requests()),
+        ("snapshot", vec![snapshot()?]),
         ("spliced", spliced()),
         ("store", random(24, 400)),
     ];
@@ -45,6 +48,55 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// A whole file, and the blocks of one.
+fn backup() -> Result<Seeds, Box<dyn Error>> {
+    let head = ::backup::Head { cluster_id: 7, revision: 9, keys: 1 };
+    let mut writer = ::backup::Writer::begin(vec![0], &head)?;
+    writer.lease(5, 60)?;
+    writer.end_leases()?;
+    writer.key(&pod())?;
+    let (file, totals) = writer.finish()?;
+    let lease = [5i64.to_le_bytes(), 60i64.to_le_bytes()].concat();
+    let contents = [
+        serde_json::to_vec(&head)?,
+        lease,
+        pod().encode_length_delimited_to_vec(),
+        serde_json::to_vec(&totals)?,
+    ];
+    let mut blocks = vec![1];
+    for (kind, content) in (1..).zip(contents) {
+        blocks.push(kind);
+        blocks.extend_from_slice(&u16::try_from(content.len())?.to_le_bytes());
+        blocks.extend(content);
+    }
+    Ok(vec![file, blocks])
+}
+
+/// etcd's file with one key and one lease, without the checksum behind it: what is changed is then looked at.
+fn snapshot() -> Result<Vec<u8>, Box<dyn Error>> {
+    let pod = pod();
+    let (key, revision) = (Key::new(pod.key.clone())?, Revision::new(pod.mod_revision));
+    let meta = KeyMeta {
+        create_revision: Revision::new(pod.create_revision),
+        mod_revision: revision,
+        version: pod.version,
+        lease: LeaseId(pod.lease),
+        value_len: u32::try_from(pod.value.len())?,
+    };
+    let member = ::snapshot::Member { id: 7, name: "a".to_owned(), client_urls: Vec::new() };
+    let facts = ::snapshot::Facts { revision, leases: vec![(LeaseId(5), 60)], member, term: 3 };
+    let mut catalogue = ::snapshot::Catalogue::default();
+    catalogue.add(&key, &meta);
+    let mut writer = ::snapshot::Writer::new(&facts, catalogue)?;
+    writer.give([Bytes::from(pod.encode_to_vec())])?;
+    writer.finish()?;
+    let mut file = Vec::new();
+    while let Some(piece) = writer.take(1 << 20) {
+        file.extend_from_slice(&piece);
+    }
+    Ok(file)
 }
 
 /// For targets that make something of any bytes.

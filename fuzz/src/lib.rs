@@ -4,6 +4,8 @@
 //! in every ordinary test run. Nothing of the product may depend on this crate. `docs/fuzzing.md` says how to run it.
 
 pub mod api;
+pub mod backup;
+pub mod bbolt;
 mod clock;
 pub mod config;
 mod directory;
@@ -17,6 +19,7 @@ mod pieces;
 pub mod request_body;
 pub mod requests;
 pub mod self_test;
+pub mod snapshot;
 mod source;
 pub mod spliced;
 pub mod store;
@@ -28,6 +31,8 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target in which nothing may be found.
 pub const TARGETS: &[Target] = &[
     ("api", api::check),
+    ("backup", backup::check),
+    ("bbolt", bbolt::check),
     ("config", config::check),
     ("engine_bytes", engine_bytes::check),
     ("engine_directory", engine_directory::check),
@@ -36,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("layout_records", layout_records::check),
     ("request_body", request_body::check),
     ("requests", requests::check),
+    ("snapshot", snapshot::check),
     ("spliced", spliced::check),
     ("store", store::check),
 ];

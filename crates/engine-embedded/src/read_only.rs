@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use engine::{ReadError, Snapshot};
+use engine::{ReadError, Snapshot, Usage};
 
 use crate::config::Config;
 use crate::error::OpenError;
@@ -33,6 +33,12 @@ impl ReadOnlyEngine {
         let shared = Shared::new(config, fs, state, false);
         shared.queue.close("the directory was opened to be read only");
         Ok(ReadOnlyEngine { shared: Arc::new(shared), _lock: lock })
+    }
+
+    /// What the directory occupies, and how much of that a view shows.
+    pub fn usage(&self) -> Usage {
+        let (total_bytes, live_bytes) = self.shared.state.read().usage();
+        Usage { total_bytes, live_bytes }
     }
 
     /// A view of everything in the directory.

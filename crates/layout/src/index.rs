@@ -2,7 +2,7 @@
 //! no more. Deleting a key deletes its record.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use model::{Key, KeyMeta, LeaseId, Revision};
+use model::{Key, KeyMeta, KeyRange, LeaseId, RangeEnd, Revision};
 
 use crate::codec::{Damaged, Reader, put_varint, seal, unseal};
 use crate::keyspace::{KeySpace, Kind, Span};
@@ -20,6 +20,21 @@ impl KeySpace {
     /// Every index record.
     pub fn index_span(&self) -> Span {
         self.all(Kind::Index)
+    }
+
+    /// The index records of the keys in `range`.
+    pub fn index_span_of(&self, range: &KeyRange) -> Span {
+        let start = self.index_key(range.start());
+        let end = match range.end() {
+            RangeEnd::Single => {
+                let mut end = BytesMut::from(start.as_ref());
+                end.put_u8(0);
+                end.freeze()
+            }
+            RangeEnd::Before(end) => self.index_key(end).max(start.clone()),
+            RangeEnd::Unbounded => self.all(Kind::Index).end,
+        };
+        Span { start, end }
     }
 
     /// The value of an index record.

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use model::Revision;
 
 use crate::codec::{Damaged, Reader, put_varint, seal, unseal};
-use crate::keyspace::{KeySpace, Kind};
+use crate::keyspace::{KeySpace, Kind, Span};
 use crate::log::{Epoch, Incarnation, PartitionId, Slot};
 
 /// The format that this version writes. One that is larger was written by a newer version: it must not be opened.
@@ -64,6 +64,11 @@ impl KeySpace {
     /// Where the [`Leader`] is.
     pub fn leader_key(&self) -> Bytes {
         self.meta("leader")
+    }
+
+    /// Every record about the whole store.
+    pub fn meta_span(&self) -> Span {
+        self.all(Kind::Meta)
     }
 
     pub(crate) fn meta(&self, name: &str) -> Bytes {

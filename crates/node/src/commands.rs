@@ -2,11 +2,18 @@
 //!
 //! A server's settings have a parser of their own ([`crate::config`]); a command has few arguments, and clap reads them.
 
+mod backup;
+mod bar;
+mod check;
+mod client;
 mod completions;
+mod dump;
 mod import;
 mod log;
 mod man;
 mod page;
+mod restore;
+mod store;
 pub(crate) mod tree;
 
 use std::ffi::OsString;
@@ -19,11 +26,15 @@ use layout::KeySpace;
 
 use crate::config::{Problems, Source};
 use crate::console;
+pub use backup::BackupArguments;
+pub use check::CheckArguments;
 pub use completions::CompletionsArguments;
+pub use dump::{DecodeArguments, DumpArguments};
 pub use import::ImportArguments;
 pub use log::LogArguments;
 pub use man::ManArguments;
 pub use page::commands_page;
+pub use restore::RestoreArguments;
 
 #[derive(Debug, Parser)]
 #[command(name = "orlop", bin_name = "orlop", disable_help_subcommand = true)]
@@ -35,9 +46,21 @@ struct CommandLine {
 /// A command for operators.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
+    /// Write the state of a running store at one revision into a file
+    #[command(long_about = backup::ABOUT, after_long_help = backup::DETAILS)]
+    Backup(BackupArguments),
+    /// Check every record of a store that no server changes
+    #[command(long_about = check::ABOUT, after_long_help = check::DETAILS)]
+    Check(CheckArguments),
     /// Print a script that makes a shell complete the command line
     #[command(long_about = completions::ABOUT, after_long_help = completions::DETAILS)]
     Completions(CompletionsArguments),
+    /// Show which Kubernetes object a value holds
+    #[command(long_about = dump::ABOUT_DECODE, after_long_help = dump::DETAILS_DECODE)]
+    Decode(DecodeArguments),
+    /// Print the records of a store as they are
+    #[command(long_about = dump::ABOUT, after_long_help = dump::DETAILS)]
+    Dump(DumpArguments),
     /// Make a data directory of a snapshot of etcd or Orlop
     #[command(long_about = import::ABOUT, after_long_help = import::DETAILS)]
     Import(ImportArguments),
@@ -47,6 +70,9 @@ pub enum OperatorCommand {
     /// Write the manual pages
     #[command(long_about = man::ABOUT, after_long_help = man::DETAILS)]
     Man(ManArguments),
+    /// Make a new store of a backup
+    #[command(long_about = restore::ABOUT, after_long_help = restore::DETAILS)]
+    Restore(RestoreArguments),
 }
 
 /// The form of what a command prints.
@@ -60,7 +86,7 @@ pub(crate) enum OutputFormat {
 
 /// How a command line that a command's parser has read goes on.
 pub(crate) enum Parsed {
-    Run(OperatorCommand),
+    Run(Box<OperatorCommand>),
     Print(String),
 }
 
@@ -80,11 +106,19 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
     match CommandLine::try_parse_from(line) {
         Ok(CommandLine { mut command }) => {
             match &mut command {
-                OperatorCommand::Import(arguments) => arguments.complete(&source.variables(), problems),
+                OperatorCommand::Check(arguments) => arguments.store.complete(&source.variables(), problems),
+                OperatorCommand::Backup(_) | OperatorCommand::Decode(_) => {}
+                OperatorCommand::Dump(arguments) => arguments.store.complete(&source.variables(), problems),
+                OperatorCommand::Import(arguments) => arguments.store.complete(&source.variables(), problems),
                 OperatorCommand::Log(arguments) => arguments.complete(&source.variables(), problems),
                 OperatorCommand::Completions(_) | OperatorCommand::Man(_) => {}
+                // The place where a store is does not matter to who only looks at a backup.
+                OperatorCommand::Restore(arguments) if arguments.is_dry_run() => {}
+                OperatorCommand::Restore(arguments) => {
+                    arguments.store.complete(&source.variables(), problems);
+                }
             }
-            Some(Parsed::Run(command))
+            Some(Parsed::Run(Box::new(command)))
         }
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Some(Parsed::Print(error.to_string()))
@@ -101,10 +135,15 @@ pub(crate) fn parse(source: &dyn Source, problems: &mut Problems) -> Option<Pars
 /// Runs a command to its end.
 pub fn operate(command: &OperatorCommand) -> ExitCode {
     match command {
+        OperatorCommand::Backup(arguments) => backup::run(arguments),
+        OperatorCommand::Check(arguments) => check::run(arguments),
         OperatorCommand::Completions(arguments) => console::print(&completions::script(arguments)),
+        OperatorCommand::Decode(arguments) => dump::decode(arguments),
+        OperatorCommand::Dump(arguments) => dump::run(arguments),
         OperatorCommand::Import(arguments) => end(import::run(arguments)),
         OperatorCommand::Log(arguments) => end(log::run(arguments)),
         OperatorCommand::Man(arguments) => end(man::run(arguments)),
+        OperatorCommand::Restore(arguments) => restore::run(arguments),
     }
 }
 

@@ -26,14 +26,16 @@ use layout::KeySpace;
 use layout::map::PartitionMap;
 use server::ClientLimits;
 
+pub(crate) use duration::at_least as duration_at_least;
 pub use problem::Problems;
 pub use read::{Command, read};
 pub use reference::reference_page;
 pub(crate) use setting::{SWITCH, Setting};
-pub(crate) use settings::SETTINGS;
+pub(crate) use settings::{SETTINGS, TIKV_GC_LIFETIME_MIN};
 pub use source::{Process, Source};
 pub use tls::{PeerTlsConfig, TlsConfig};
 pub use url::ListenUrl;
+pub(crate) use values::addresses as tikv_addresses;
 
 /// Everything that a user can choose about a server.
 #[derive(Clone, Debug, PartialEq)]

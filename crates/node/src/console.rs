@@ -50,6 +50,12 @@ pub(crate) fn complain(reason: &dyn Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// As [`complain`], for a command that has another meaning for 1.
+pub(crate) fn complain_with(code: u8, reason: &dyn Display) -> ExitCode {
+    say(reason);
+    ExitCode::from(code)
+}
+
 /// Says why the process ends with a failure.
 pub fn fail(log: LogConfig, reason: &dyn Display) -> ExitCode {
     match log.format {

@@ -4,37 +4,32 @@ mod failure;
 mod load;
 mod progress;
 
-use std::ffi::OsString;
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use base::SystemRandom;
 use clap::Args;
-use engine::Engine;
-use engine_embedded::{Config, EmbeddedEngine};
-use layout::KeySpace;
 use model::Revision;
 use partition::Import;
 use snapshot::Snapshot;
 
 use super::OutputFormat;
-use crate::config::Problems;
-use crate::{console, data_dir};
+use super::store::{Founding, StoreArguments, runtime};
+use crate::console;
 use failure::ImportCommandFailure;
 use load::{Loaded, Survey};
 use progress::Progress;
 
 pub(super) const ABOUT: &str = "\
-Makes a data directory of a snapshot: a file from `etcdctl snapshot save`, of etcd or of Orlop, or a copy of etcd's own
+Makes a data directory, or a store on a TiKV cluster, of a snapshot: a file from `etcdctl snapshot save`, of etcd or of Orlop, or a copy of etcd's own
 file (member/snap/db of a stopped member).
 
 Keys, values, versions, revisions and leases stay as they are. History before the newest revision is given up and marked
 as compacted: clients that watch from there are told so and list anew.";
 
 pub(super) const DETAILS: &str = "\
-The directory must be empty or not there. An import that breaks off leaves a directory that no server starts on: delete
-it and import again. Leases get their whole time to live when a server starts.
+The directory must be empty or not there; on TiKV nothing may be under the key prefix. An import that breaks off leaves what
+no server starts on: delete it, or choose another place, and import again. Leases get their whole time to live when a server starts.
 
 Users and roles of etcd have nothing that corresponds to them: a snapshot that has any is refused.
 
@@ -56,12 +51,8 @@ pub struct ImportArguments {
     /// The snapshot
     #[arg(long, value_name = "FILE")]
     from_snapshot: PathBuf,
-    /// The data directory to make [default: ./orlop-data; variable: ORLOP_DATA_DIR]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// What every record in the engine is to begin with [default: nothing; variable: ORLOP_KEY_PREFIX]
-    #[arg(long, value_name = "TEXT", value_parser = super::key_space)]
-    key_prefix: Option<KeySpace>,
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
     /// Go on so many revisions above the snapshot's, so that no client meets a revision again that it has seen
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     bump_revision: i64,
@@ -73,17 +64,9 @@ pub struct ImportArguments {
     output: OutputFormat,
 }
 
-impl ImportArguments {
-    /// Takes what was left out from the environment, where it is set.
-    pub(super) fn complete(&mut self, variables: &[(OsString, OsString)], problems: &mut Problems) {
-        super::complete((&mut self.data_dir, &mut self.key_prefix), variables, problems);
-    }
-}
-
 /// Imports, and says what.
 pub(super) fn run(arguments: &ImportArguments) -> Result<(), ImportCommandFailure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build();
-    let loaded = runtime.map_err(ImportCommandFailure::SetUp)?.block_on(import(arguments))?;
+    let loaded = runtime()?.block_on(import(arguments))?;
     let Loaded { keys, leases, revision } = loaded;
     let said = match arguments.output {
         OutputFormat::Text => format!("imported {keys} keys and {leases} leases, at revision {revision}\n"),
@@ -99,8 +82,8 @@ pub(super) fn run(arguments: &ImportArguments) -> Result<(), ImportCommandFailur
 async fn import(arguments: &ImportArguments) -> Result<Loaded, ImportCommandFailure> {
     let file = &arguments.from_snapshot;
     let of_file = |source| ImportCommandFailure::Snapshot { file: file.clone(), source };
-    let dir = arguments.data_dir.clone().unwrap_or_default();
-    check_empty(&dir)?;
+    let place = arguments.store.place();
+    arguments.store.check_free()?;
     let mut progress = Progress::default();
     progress.phase("checking the snapshot");
     let opened = File::open(file).map_err(|error| of_file(error.into()))?;
@@ -109,36 +92,18 @@ async fn import(arguments: &ImportArguments) -> Result<Loaded, ImportCommandFail
         return Err(ImportCommandFailure::Auth { file: file.clone() });
     }
     progress.phase("reading the keys");
-    let survey = Survey::of(&snapshot, &mut progress).map_err(|failure| failure.of(file, &dir))?;
+    let survey = Survey::of(&snapshot, &mut progress).map_err(|failure| failure.of(file, &place))?;
     let revision = survey.revision.get().checked_add(arguments.bump_revision);
     let revision = revision.ok_or(ImportCommandFailure::Revision(arguments.bump_revision))?;
 
-    data_dir::create(&dir).map_err(|source| ImportCommandFailure::DataDir { dir: dir.clone(), source })?;
-    let engine = Arc::new(EmbeddedEngine::open(Config::new(&dir))?);
-    let space = match &arguments.key_prefix {
-        Some(space) => space.clone(),
-        None => super::key_space("")
-            .map_err(|reason| ImportCommandFailure::SetUp(std::io::Error::other(reason)))?,
-    };
+    let Founding { engine, space } = arguments.store.found().await?;
     let loaded = async {
         let import = Import::begin(engine.clone(), &SystemRandom, space).await?;
         progress.phase("writing the keys");
         survey.load(&snapshot, import, Revision::new(revision), &mut progress).await
     };
-    let loaded = loaded.await.map_err(|failure| failure.of(file, &dir));
+    let loaded = loaded.await.map_err(|failure| failure.of(file, &place));
     engine.close().await;
     progress.end();
     loaded
-}
-
-/// A directory that has anything in it may be a store, or what is left of one.
-fn check_empty(dir: &Path) -> Result<(), ImportCommandFailure> {
-    match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(ImportCommandFailure::DataDir { dir: dir.to_owned(), source }),
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(ImportCommandFailure::NotEmpty { dir: dir.to_owned() }),
-        },
-    }
 }

@@ -29,7 +29,7 @@ pub enum Command {
     /// Print this text.
     Print(String),
     /// Do this for an operator.
-    Operate(OperatorCommand),
+    Operate(Box<OperatorCommand>),
 }
 
 /// Reads what to do and with which settings: a flag goes before an environment variable, that before the file, and

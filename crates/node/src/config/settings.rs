@@ -14,7 +14,7 @@ const TXN_OPS_MAX: usize = 65_536;
 /// Below it, progress would be most of what the server sends; etcd has the same bound.
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// A list of a large cluster takes seconds, and has to be over in half of this.
-const TIKV_GC_LIFETIME_MIN: Duration = Duration::from_secs(60);
+pub(crate) const TIKV_GC_LIFETIME_MIN: Duration = Duration::from_secs(60);
 /// A heartbeat is a commit, and four of them have to fit.
 const LEADER_LEASE_MIN: Duration = Duration::from_millis(500);
 /// Each connection is a file, and a process has no more.

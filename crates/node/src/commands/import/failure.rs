@@ -1,17 +1,14 @@
-use std::io;
 use std::path::{Path, PathBuf};
 
-use engine_embedded::OpenError;
 use partition::ImportFailure;
 use snapshot::ReadError;
 use thiserror::Error;
 
+use crate::commands::store::StoreFailure;
+
 /// Why nothing was imported that could be served.
 #[derive(Debug, Error)]
 pub(crate) enum ImportCommandFailure {
-    /// The process cannot do it.
-    #[error("the command cannot be set up: {0}")]
-    SetUp(io::Error),
     /// The file is no good.
     #[error("{} cannot be imported: {source}", .file.display())]
     Snapshot {
@@ -34,32 +31,22 @@ pub(crate) enum ImportCommandFailure {
     /// The revision would be beyond the last one.
     #[error("--bump-revision {0} leads beyond the highest revision that there is")]
     Revision(i64),
-    /// There is something where the data directory is to be.
-    #[error(
-        "the data directory {} is not empty, and an import never changes a store: choose another one with --data-dir, \
-         or delete it if it is what an import has left that broke off",
-        .dir.display()
-    )]
-    NotEmpty {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// There is no data directory and none can be made.
-    #[error("the data directory {} cannot be used: {source}; choose another one with --data-dir", .dir.display())]
-    DataDir {
-        /// The directory.
-        dir: PathBuf,
-        /// What the operating system answered.
-        source: io::Error,
-    },
-    /// The directory cannot be used.
+    /// The place cannot be used.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Store(#[from] StoreFailure),
+    /// There is a store, or what is left of one.
+    #[error("{place}: {source}")]
+    Occupied {
+        /// What to call the place.
+        place: String,
+        /// What is there.
+        source: ImportFailure,
+    },
     /// What was written cannot be served.
-    #[error("{source}; what is in {} is not finished, and no server starts on it: delete it", .dir.display())]
+    #[error("{source}; what is in {place} is not finished, and no server starts on it: delete it")]
     Write {
-        /// The directory.
-        dir: PathBuf,
+        /// What to call the place.
+        place: String,
         /// Why it was broken off.
         source: ImportFailure,
     },
@@ -86,12 +73,15 @@ impl From<ImportFailure> for LoadFailure {
 
 impl LoadFailure {
     /// With the file and the directory that it is about.
-    pub(super) fn of(self, file: &Path, dir: &Path) -> ImportCommandFailure {
+    pub(super) fn of(self, file: &Path, place: &str) -> ImportCommandFailure {
         match self {
             LoadFailure::Read(error) => {
                 ImportCommandFailure::Snapshot { file: file.to_owned(), source: error.into() }
             }
-            LoadFailure::Import(source) => ImportCommandFailure::Write { dir: dir.to_owned(), source },
+            LoadFailure::Import(source @ (ImportFailure::NotEmpty | ImportFailure::Unfinished)) => {
+                ImportCommandFailure::Occupied { place: place.to_owned(), source }
+            }
+            LoadFailure::Import(source) => ImportCommandFailure::Write { place: place.to_owned(), source },
         }
     }
 }
