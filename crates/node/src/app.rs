@@ -121,6 +121,7 @@ impl App {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let engine = open_engine(config, &world, &metrics, &listeners).await?;
+        let engine = metrics.measured(engine, world.clock.clone());
         let advertised = advertised(&config.advertise_client_urls, urls(&listeners, Serves::Everything));
         let peer_urls = advertised_to_peers(config, &listeners);
         let opened = open_store(config, &world, (&engine, supervisor), (&listeners, &peer_urls)).await;

@@ -47,7 +47,7 @@ pub use leadership::{LeaderLease, NotConfirmed};
 pub use log_reader::{Content, LogFailure, LogHead, LogItem, LogPage, LogReader};
 pub use open::{Candidate, OpenFailure, Presence, Settings, Store, World};
 pub use outcome::{BranchOutcome, OpOutcome, RangeOutcome, TxnOutcome};
-pub use partition::Partition;
+pub use partition::{Partition, Waiting};
 pub use reader::{Chunk, ChunkLimits, Facts, View};
 pub use replica::{Applied, Replica, Through, event_of};
 pub use role::{Authority, Confirmed};

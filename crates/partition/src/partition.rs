@@ -33,6 +33,15 @@ pub(crate) const ROOM_BYTES_PER_PERMIT: usize = 1 << 10;
 /// stream that broke is made anew well within it.
 const BEHIND_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// What waits for a partition's sequencer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Transactions that it has not taken yet.
+    pub txns: usize,
+    /// About how many bytes those take, and those that are being committed, in pieces of 1 KiB.
+    pub bytes: usize,
+}
+
 /// A handle on a partition, whose owner this process is when it leads. Cheap to clone.
 #[derive(Clone)]
 pub struct Partition {
@@ -71,6 +80,15 @@ impl Partition {
     pub fn key_count(&self) -> usize {
         let state = self.shared.state.read();
         state.index.count(&KeyRange::all(), self.shared.published())
+    }
+
+    /// What waits for the partition's sequencer now.
+    pub fn waiting(&self) -> Waiting {
+        let all = WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT;
+        Waiting {
+            txns: self.commands.max_capacity().saturating_sub(self.commands.capacity()),
+            bytes: all.saturating_sub(self.room.available_permits()) * ROOM_BYTES_PER_PERMIT,
+        }
     }
 
     /// Tells `follower` of every batch from now on. Returns the published revision before the first of them.

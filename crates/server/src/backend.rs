@@ -89,7 +89,7 @@ impl Backend {
         change: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
         let deadline = self.clock.now() + self.config.request_timeout;
-        tokio::select! {
+        let outcome = tokio::select! {
             // An outcome that is there counts, however late.
             biased;
             outcome = change => outcome,
@@ -97,7 +97,9 @@ impl Backend {
                 tracing::warn!("a request has timed out; what it asked for may still happen");
                 Err(EtcdError::Timeout.into())
             }
-        }
+        };
+        self.metrics.change_ended(&outcome);
+        outcome
     }
 
     /// Whether the engine answers: it has to show what is durable now.

@@ -41,7 +41,7 @@ mod watch;
 
 pub use config::{ClientLimits, Config};
 pub use leases::Leases;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, metrics_page};
 pub use peer::{Departure, Fleet};
 pub use permissions::{Permissions, PermissionsError};
 pub use serve::{Listener, ServeError, Serves};

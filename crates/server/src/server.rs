@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::grpc::Grpc;
 use crate::http::Http;
 use crate::leases::Leases;
-use crate::metrics::Metrics;
+use crate::metrics::{CountingFollower, Metrics};
 use crate::peer::{Departure, Fleet, Peers};
 use crate::permissions::Permissions;
 use crate::rpc::snapshot::SNAPSHOTS_MAX;
@@ -61,11 +61,20 @@ impl Server {
     pub fn new(parts: Parts) -> Server {
         let Parts { store, engine, clock, random, supervisor, permissions, config, fleet, metrics, registry } =
             parts;
+        // Before whoever hands out events: it notes when they were published.
+        let counting = CountingFollower { metrics: metrics.published.clone(), clock: clock.clone() };
+        store.partition.follow(Arc::new(counting));
         let (leases, driver) =
             Leases::start(&store, clock.clone(), metrics.clone(), supervisor.shutdown().clone());
         supervisor.spawn("leases", TaskKind::Essential, driver);
         let peers = fleet.map(|fleet| {
-            Peers::start(&store, (&config, fleet), leases.loaded(), (clock.clone(), supervisor.clone()))
+            let metrics = metrics.fleet.clone();
+            Peers::start(
+                &store,
+                (&config, fleet),
+                leases.loaded(),
+                (clock.clone(), supervisor.clone(), metrics),
+            )
         });
         let backend = Arc::new(Backend {
             store,

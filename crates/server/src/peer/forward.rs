@@ -67,6 +67,13 @@ impl Room {
         }
     }
 
+    /// How many calls are being forwarded, and about how many bytes they take.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        let calls = FORWARDED_MAX.saturating_sub(self.calls.available_permits());
+        let permits = FORWARDED_BYTES_MAX / BYTES_PER_PERMIT;
+        (calls, permits.saturating_sub(self.bytes.available_permits()) * BYTES_PER_PERMIT)
+    }
+
     async fn for_bytes(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Status> {
         let permits = (bytes / BYTES_PER_PERMIT + 1).min(FORWARDED_BYTES_MAX / BYTES_PER_PERMIT);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
@@ -120,6 +127,15 @@ impl Forwarding<'_> {
             true => self.pass_through(request, late).await,
             false => self.send_buffered(request, late).await,
         };
+        let metrics = &self.peers.metrics;
+        match &done {
+            Ok(Forwarded::Answered(_)) => drop(metrics.forwarded.inc()),
+            Ok(Forwarded::Here(_)) => {}
+            Err(status) if status.message() == EtcdError::Timeout.text() => {
+                metrics.forwarded_perhaps.inc();
+            }
+            Err(_) => drop(metrics.not_forwarded.inc()),
+        }
         done.unwrap_or_else(|status| Forwarded::Answered(status.into_http()))
     }
 
