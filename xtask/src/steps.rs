@@ -51,6 +51,11 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
     Step { name: "etcd", about: "etcd's contract, etcdctl, what others got wrong", run: etcd },
+    Step {
+        name: "observability",
+        about: "dashboard and alerts ask for what servers print",
+        run: observability,
+    },
     Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
     Step { name: "power", about: "power cuts under the running binary", run: power },
     Step { name: "tikv", about: "the engine on TiKV, and the program on it, against that server", run: tikv },
@@ -208,6 +213,10 @@ fn etcd(context: &Context) -> Result<(), String> {
     let binaries = binaries(context)?;
     suite(context, "tests/harness", &binaries)?;
     suite(context, "tests/etcd", &binaries)
+}
+
+fn observability(context: &Context) -> Result<(), String> {
+    suite(context, "tests/observability", &binaries(context)?)
 }
 
 fn power(context: &Context) -> Result<(), String> {

@@ -17,7 +17,7 @@ for it. Names are etcd's where the meaning is, so that its dashboards and alerts
 start of the process. Counting is some atomic additions, without a lock; a call of the engine takes one small piece of
 memory more.
 
-`orlop_` series with a
+[deploy/observability](../deploy/observability/README.md) has a dashboard and alert rules. `orlop_` series with a
 `partition` are of the partition with that number: 0 has leases, alarms and who leads, 1 has all keys.
 ";
 
