@@ -6,7 +6,9 @@ use engine::Engine;
 use partition::{Candidate, LeaderLease, OpenFailure, Presence, Settings, Store};
 use prometheus_client::registry::Registry;
 use server::tls::{TlsAcceptor, TlsError, TlsSettings};
-use server::{ClientLimits, Fleet, Metrics, Permissions, PermissionsError, Server, Serves, while_waiting};
+use server::{
+    ClientLimits, Fleet, Metrics, Permissions, PermissionsError, Server, Serves, Tracing, while_waiting,
+};
 use thiserror::Error;
 use tracing::{debug, warn};
 
@@ -29,12 +31,14 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Where names and ids come from.
     pub random: Arc<dyn Random>,
+    /// Where requests are traced, if they are.
+    pub tracing: Option<Tracing>,
 }
 
 impl Default for World {
     /// The machine's.
     fn default() -> World {
-        World { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+        World { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom), tracing: None }
     }
 }
 
@@ -150,6 +154,7 @@ impl App {
             random: world.random,
             supervisor: supervisor.clone(),
             permissions,
+            tracing: world.tracing,
             metrics,
             registry: Arc::new(registry),
         };

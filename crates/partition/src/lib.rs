@@ -37,6 +37,7 @@ mod role;
 mod sequencer;
 mod state;
 mod system;
+mod traced;
 mod values;
 
 pub use error::{ReadFailure, SystemFailure, TxnFailure};

@@ -21,6 +21,7 @@ use crate::reclaim::Done;
 use crate::role::{Confirmed, Role};
 use crate::sequencer::{Command, Detached, Evaluated, Reply};
 use crate::state::{Follower, Shared};
+use crate::traced::Traced;
 use crate::values::Found;
 
 /// The transactions that wait for the sequencer together hold at most this many bytes; who comes later waits to
@@ -239,12 +240,14 @@ impl Partition {
     ) -> Result<T, TxnFailure> {
         self.check_leads()?;
         let stopping = || TxnFailure::Unavailable("the store is stopping".to_owned());
+        let traced = Traced::queue();
         let permits =
             (weight_bytes / ROOM_BYTES_PER_PERMIT + 1).min(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| stopping())?;
         let (to, answer) = oneshot::channel();
-        self.commands.send(command(Reply { to, room, weight_bytes })).await.map_err(|_| stopping())?;
+        let reply = Reply { to, room, weight_bytes, traced };
+        self.commands.send(command(reply)).await.map_err(|_| stopping())?;
         let lost = || TxnFailure::Undetermined("the store stopped before it answered".to_owned());
         answer.await.unwrap_or_else(|_| Err(lost()))
     }

@@ -23,6 +23,7 @@ use crate::leadership::Leadership;
 use crate::log_writer::{AppendError, LogWriter};
 use crate::outcome::{BranchOutcome, Unread};
 use crate::state::{AtHand, Shared, State};
+use crate::traced::{Step, Traced};
 use crate::values::Found;
 
 /// A batch takes at most this many transactions: enough to share an fsync among all that wait, few enough that the
@@ -48,6 +49,8 @@ pub(crate) struct Reply<T> {
     pub(crate) to: oneshot::Sender<Result<T, TxnFailure>>,
     pub(crate) room: OwnedSemaphorePermit,
     pub(crate) weight_bytes: usize,
+    /// Of a request that is traced.
+    pub(crate) traced: Option<Box<Traced>>,
 }
 
 /// The outcome of a transaction, its ranges still to be loaded.
@@ -153,6 +156,8 @@ impl Sequencer {
             for command in commands {
                 self.evaluate(command, &mut round).await;
             }
+            let commits = Step::Commit { txns: round.done.len(), revision: self.newest };
+            round.traced().for_each(|traced| traced.begin(commits));
             match self.append(&round).await {
                 // The disk is full for new data; what frees space must still get through. That can turn into a put
                 // without the puts before it, so that it may take more than one try; each has fewer commands.
@@ -167,7 +172,8 @@ impl Sequencer {
     async fn evaluate(&mut self, command: Command, round: &mut Round) {
         let before = round.pending.len();
         match command {
-            Command::Txn(txn, reply) => {
+            Command::Txn(txn, mut reply) => {
+                reply.begin(Step::Evaluate);
                 let branch = self.evaluate_txn(&txn, round).await;
                 let changes = round.pending.get(before..).unwrap_or_default();
                 let changed = !changes.is_empty();
@@ -283,7 +289,8 @@ impl Sequencer {
         }
     }
 
-    fn publish(&mut self, round: Round) {
+    fn publish(&mut self, mut round: Round) {
+        self.tell_of_traced(&mut round);
         if !round.pending.is_empty() {
             let mut events = Vec::with_capacity(round.pending.len());
             let mut moves = Vec::new();
@@ -307,6 +314,18 @@ impl Sequencer {
             match done {
                 Done::Txn { reply, answer, .. } => reply.answer(answer),
                 Done::Detached { reply, answer, .. } => reply.answer(Ok(answer)),
+            }
+        }
+    }
+
+    /// Those who follow are told which of the round's changes are traced, before they are told of the changes.
+    fn tell_of_traced(&self, round: &mut Round) {
+        for done in &mut round.done {
+            if let Done::Txn { reply: Reply { traced: Some(traced), .. }, answer, .. } = done {
+                traced.begin(Step::Publish);
+                if let Ok(Evaluated { revision, changed: true, .. }) = answer {
+                    self.shared.traced(*revision, traced.request());
+                }
             }
         }
     }
@@ -347,6 +366,14 @@ impl Sequencer {
 }
 
 impl Round {
+    /// Of those of its transactions that are traced.
+    fn traced(&mut self) -> impl Iterator<Item = &mut Traced> {
+        self.done.iter_mut().filter_map(|done| match done {
+            Done::Txn { reply, .. } => reply.traced.as_deref_mut(),
+            Done::Detached { reply, .. } => reply.traced.as_deref_mut(),
+        })
+    }
+
     fn puts(&self) -> bool {
         self.pending.iter().any(|pending| pending.object.is_some())
     }
@@ -406,6 +433,12 @@ impl Command {
 }
 
 impl<T> Reply<T> {
+    fn begin(&mut self, step: Step) {
+        if let Some(traced) = &mut self.traced {
+            traced.begin(step);
+        }
+    }
+
     fn answer(self, answer: Result<T, TxnFailure>) {
         // A client that has gone away hears nothing; what it asked for has happened all the same.
         let _ = self.to.send(answer);

@@ -8,6 +8,7 @@ use layout::log::{Incarnation, PartitionId};
 use model::{EventBatch, Key, LeaseId, Revision};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tracing::Span;
 
 use crate::attachments::Attachments;
 use crate::error::ReadFailure;
@@ -21,6 +22,11 @@ use crate::values::Values;
 pub trait Follower: Send + Sync + 'static {
     /// The batch is durable and visible, and nothing at or below its revision can appear any more. Must not wait.
     fn published(&self, batch: &Arc<EventBatch>);
+
+    /// The change at this revision is about to be published, and its request, with this span, is traced. Must not wait.
+    fn traced(&self, revision: Revision, request: &Span) {
+        let _ = (revision, request);
+    }
 }
 
 /// A partition's state, shared by its sequencer, its readers and its reclaiming.
@@ -135,6 +141,12 @@ impl Shared {
     pub(crate) async fn is_owner_in(&self, snapshot: &dyn Snapshot) -> Result<bool, ReadFailure> {
         let newest = newest_slot(snapshot, &self.space, self.id).await?;
         Ok(newest.is_some_and(|(_, record)| record.owner == self.owner))
+    }
+
+    /// Tells the followers of a change that is traced.
+    pub(crate) fn traced(&self, revision: Revision, request: &Span) {
+        let followers = self.followers.lock().clone();
+        followers.iter().for_each(|follower| follower.traced(revision, request));
     }
 
     /// Adds a follower. Returns the published revision before the first batch that it hears of.

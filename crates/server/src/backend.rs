@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::peer::caller::OnBehalf;
 use crate::permissions::{Access, Permissions};
+use crate::trace::Traces;
 
 /// What every service works with; shared by all of them and by all connections.
 pub(crate) struct Backend {
@@ -29,6 +30,8 @@ pub(crate) struct Backend {
     pub(crate) permissions: Option<Permissions>,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
+    /// Where requests are traced.
+    pub(crate) traces: Option<Arc<Traces>>,
     pub(crate) leases: Leases,
     /// The other servers of the store, where there are any.
     pub(crate) peers: Option<Arc<Peers>>,

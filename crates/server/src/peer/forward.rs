@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use super::{Connection, Peers, Route, answers, caller};
 use crate::clients::Caller;
 use crate::error::EtcdError;
+use crate::trace;
 use passed::Passed;
 
 /// What has to be done by the leader: whatever changes something, and what the leader alone knows.
@@ -222,6 +223,7 @@ impl Forwarding<'_> {
         OF_A_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
         answers::mark(&mut headers, self.peers.cluster_id);
         caller::name(&mut headers, head.extensions.get::<Arc<Caller>>().map(AsRef::as_ref));
+        trace::pass_on(&mut headers);
         *request.headers_mut() = headers;
         Ok(request)
     }
