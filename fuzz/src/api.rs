@@ -127,6 +127,7 @@ async fn serve(supervisor: &Supervisor) -> Server {
         random,
         supervisor: supervisor.clone(),
         permissions: None,
+        tracing: None,
         config: Config::default(),
         metrics,
         registry: Arc::new(registry),

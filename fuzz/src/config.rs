@@ -44,6 +44,7 @@ fn check_bounds(config: &Config) {
         assert!(!config.tikv.pd_endpoints.is_empty() && config.quota_backend_bytes == 0);
         assert!(config.max_request_bytes <= 4 << 20);
     }
+    assert!(!config.tracing.address.is_empty() && config.tracing.sampled_per_million <= 1_000_000);
     let limits = &config.client_limits;
     assert!(limits.connections_per_client_max >= 1);
     assert!(limits.connections_per_client_max <= limits.connections_max);
@@ -125,6 +126,11 @@ fn written(config: &Config) -> Vec<OsString> {
         ("history-bytes", config.history_bytes_max.to_string()),
         ("cache-bytes", config.cache_bytes_max.to_string()),
         ("log-format", format.to_owned()),
+        ("enable-distributed-tracing", config.tracing.is_on.to_string()),
+        ("distributed-tracing-address", config.tracing.address.clone()),
+        ("distributed-tracing-service-name", config.tracing.service_name.clone()),
+        ("distributed-tracing-instance-id", config.tracing.instance_id.clone()),
+        ("distributed-tracing-sampling-rate", config.tracing.sampled_per_million.to_string()),
     ]
     .into_iter()
     .map(|(name, value)| OsString::from(format!("--{name}={value}")))

@@ -52,6 +52,11 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "proto", about: "our protocol descriptors are etcd's", run: proto },
     Step { name: "etcd", about: "etcd's contract, etcdctl, what others got wrong", run: etcd },
     Step { name: "deploy", about: "the chart, its manifests and the unit fit the program", run: deploy },
+    Step {
+        name: "observability",
+        about: "dashboard and alerts ask for what servers print",
+        run: observability,
+    },
     Step { name: "robustness", about: "etcd's robustness validators, while faults strike", run: robustness },
     Step { name: "power", about: "power cuts under the running binary", run: power },
     Step { name: "tikv", about: "the engine on TiKV, and the program on it, against that server", run: tikv },
@@ -218,6 +223,10 @@ fn deploy(context: &Context) -> Result<(), String> {
         return Err(format!("{} does not exist: run the step build first", orlop.display()));
     }
     suite(context, "tests/deploy", &[("ORLOP_BIN", orlop)])
+}
+
+fn observability(context: &Context) -> Result<(), String> {
+    suite(context, "tests/observability", &binaries(context)?)
 }
 
 fn power(context: &Context) -> Result<(), String> {

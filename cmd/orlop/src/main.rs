@@ -20,10 +20,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
-    log::start(config.log);
-    node::raise_open_files();
     match node::block_on(node::serve(config)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => console::fail(config.log, &reason),
+        Err(reason) => {
+            // Where it was not started yet.
+            log::start(config.log, None);
+            console::fail(config.log, &reason)
+        }
     }
 }

@@ -7,6 +7,7 @@ mod clock;
 mod planted;
 mod random;
 mod tasks;
+mod trace;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 #[cfg(feature = "planted")]
@@ -14,3 +15,4 @@ pub use planted::{Planted, plant};
 pub use planted::{PlantedBug, is_planted};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use tasks::{Cancelled, Failure, Shutdown, Spawn, Supervisor, TaskKind};
+pub use trace::{TRACE, step, traced};

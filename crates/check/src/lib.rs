@@ -31,7 +31,7 @@ use model::Revision;
 use thiserror::Error;
 
 pub use finding::{Finding, Observer, Phase, Problem};
-use log::UserLog;
+use log::UserLogs;
 use meta::Positions;
 
 /// Why a store could not be checked, or not to its end. What was found until then was told.
@@ -72,7 +72,7 @@ pub struct Report {
     pub keys: u64,
     /// Object records: versions and tombstones.
     pub objects: u64,
-    /// Slots of both logs.
+    /// Slots of all logs.
     pub slots: u64,
     /// Leases.
     pub leases: u64,
@@ -101,7 +101,7 @@ pub async fn check(
     checking.refuse_strangers(&positions)?;
     checking.system_state().await?;
     checking.system_log(&positions).await?;
-    let log = checking.user_log(&positions).await?;
+    let log = checking.user_logs(&positions).await?;
     let objects = checking.objects(&log).await?;
     if objects != log.sum {
         checking.locate(&log).await?;
@@ -129,6 +129,6 @@ impl Checking<'_> {
 }
 
 /// From which revision on log and objects have everything.
-pub(crate) fn floor(log: &UserLog) -> Revision {
+pub(crate) fn floor(log: &UserLogs) -> Revision {
     log.compacted.unwrap_or(Revision::NONE)
 }

@@ -9,7 +9,7 @@ use model::{Change, ChangeKind, KeyRange, Revision};
 
 use crate::Checking;
 use crate::finding::{Finding, Phase, Problem};
-use crate::log::{USER, UserLog};
+use crate::log::UserLogs;
 use crate::objects::Version;
 use crate::pages::Pages;
 
@@ -19,21 +19,23 @@ const SLOTS_PER_LOOK_MAX: usize = 512;
 const BYTES_PER_LOOK: usize = 4 << 20;
 
 impl Checking<'_> {
-    pub(crate) async fn locate(&mut self, log: &UserLog) -> Result<(), ReadError> {
+    pub(crate) async fn locate(&mut self, log: &UserLogs) -> Result<(), ReadError> {
         self.objects_of_log(log).await?;
         self.log_of_objects(log).await
     }
 
     /// Whether each change in the log from the compacted revision on has its object, and that which it replaced.
-    async fn objects_of_log(&mut self, log: &UserLog) -> Result<(), ReadError> {
+    async fn objects_of_log(&mut self, log: &UserLogs) -> Result<(), ReadError> {
         let space = self.space.clone();
-        let mut pages = Pages::of(space.log_span(USER, Slot(0)), Phase::Locating);
-        while let Some((key, value)) = pages.next(self).await? {
-            let Some(value) = value else { continue };
-            let Ok(record) = space.decode_log(&key, &value) else { continue };
-            let Body::Changes(changes) = record.body else { continue };
-            for change in changes.iter().filter(|change| change.revision >= crate::floor(log)) {
-                self.object_of(change).await?;
+        for partition in log.map.ids() {
+            let mut pages = Pages::of(space.log_span(partition, Slot(0)), Phase::Locating);
+            while let Some((key, value)) = pages.next(self).await? {
+                let Some(value) = value else { continue };
+                let Ok(record) = space.decode_log(&key, &value) else { continue };
+                let Body::Changes(changes) = record.body else { continue };
+                for change in changes.iter().filter(|change| change.revision >= crate::floor(log)) {
+                    self.object_of(change).await?;
+                }
             }
         }
         Ok(())
@@ -83,7 +85,7 @@ impl Checking<'_> {
     }
 
     /// Whether each object from the compacted revision on is that of a change in the log.
-    async fn log_of_objects(&mut self, log: &UserLog) -> Result<(), ReadError> {
+    async fn log_of_objects(&mut self, log: &UserLogs) -> Result<(), ReadError> {
         let space = self.space.clone();
         let mut pages = Pages::of(space.object_span(&KeyRange::all()), Phase::Locating);
         let mut last = None::<Version>;
@@ -110,7 +112,7 @@ impl Checking<'_> {
         &mut self,
         version: &Version,
         previous: Revision,
-        log: &UserLog,
+        log: &UserLogs,
     ) -> Result<(), ReadError> {
         let tell = |problem, text: String| {
             Finding::new(problem, text).of(&version.key, version.revision).record(&version.record)
@@ -132,8 +134,9 @@ impl Checking<'_> {
     }
 
     /// Looks for the change in the log.
-    async fn find(&self, version: &Version, log: &UserLog) -> Result<Found, ReadError> {
-        let span = self.space.log_span(USER, log.slot_before(version.revision));
+    async fn find(&self, version: &Version, log: &UserLogs) -> Result<Found, ReadError> {
+        let (partition, slot) = log.slot_before(&version.key, version.revision);
+        let span = self.space.log_span(partition, slot);
         let mut rest = Some(KeySpan { start: span.start, end: Some(span.end) });
         while let Some(span) = rest {
             let scan = Scan {

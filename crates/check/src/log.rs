@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use engine::ReadError;
 use layout::log::{Body, Epoch, Incarnation, LogRecord, PartitionId, Slot};
+use layout::map::PartitionMap;
 use layout::meta::Reclaimed;
-use model::{Change, ChangeKind, Revision};
+use model::{Change, ChangeKind, Key, Revision};
 
 use crate::Checking;
 use crate::finding::{Finding, Phase, Problem};
@@ -12,24 +13,43 @@ use crate::meta::Positions;
 use crate::pages::Pages;
 use crate::sum::Sum;
 
-/// The partition of all user keys.
-pub(crate) const USER: PartitionId = PartitionId(1);
-
 /// Where in the log a revision is, is remembered for every so many slots at first.
 const SLOTS_PER_MARK: u64 = 256;
 /// Of more marks than these every second one is forgotten: 1 MiB of memory.
 const MARKS_MAX: usize = 1 << 16;
 
-/// What the log of the user keys says.
+/// What the logs of the user keys say.
 #[derive(Debug, Default)]
-pub(crate) struct UserLog {
+pub(crate) struct UserLogs {
     pub(crate) compacted: Option<Revision>,
-    /// Everything that the changes through here have replaced was given back.
-    pub(crate) reclaimed: Revision,
     /// Of all changes from the compacted revision on.
     pub(crate) sum: Sum,
+    pub(crate) map: PartitionMap,
+    /// Of each partition, in the order of the map.
+    logs: Vec<UserLog>,
+}
+
+impl UserLogs {
+    /// Everything that changes of the key through here have replaced was given back.
+    pub(crate) fn reclaimed(&self, key: &Key) -> Revision {
+        self.logs.get(self.map.position(key.as_slice())).map_or(Revision::NONE, |log| log.reclaimed)
+    }
+
+    /// The slots among which the changes of the key at `revision` are: of this partition from this one on.
+    pub(crate) fn slot_before(&self, key: &Key, revision: Revision) -> (PartitionId, Slot) {
+        let place = self.map.position(key.as_slice());
+        let slot = self.logs.get(place).map_or(Slot(1), |log| log.slot_before(revision));
+        (self.map.id(place).unwrap_or(PartitionId::FIRST), slot)
+    }
+}
+
+/// What the log of one partition says.
+#[derive(Debug, Default)]
+struct UserLog {
+    /// Everything that the changes through here have replaced was given back.
+    reclaimed: Revision,
     /// Where revisions are: the revision before a slot, and the slot.
-    pub(crate) marks: Vec<(Revision, Slot)>,
+    marks: Vec<(Revision, Slot)>,
     slots_per_mark: u64,
 }
 
@@ -51,7 +71,7 @@ impl UserLog {
     }
 
     /// The slots among which the changes of `revision` are: from this one on.
-    pub(crate) fn slot_before(&self, revision: Revision) -> Slot {
+    fn slot_before(&self, revision: Revision) -> Slot {
         let at = self.marks.partition_point(|(before, _)| *before < revision);
         at.checked_sub(1).and_then(|at| self.marks.get(at)).map_or(Slot(1), |(_, slot)| *slot)
     }
@@ -69,11 +89,32 @@ pub(crate) struct Last {
 }
 
 impl Checking<'_> {
-    pub(crate) async fn user_log(&mut self, positions: &Positions) -> Result<UserLog, ReadError> {
+    pub(crate) async fn user_logs(&mut self, positions: &Positions) -> Result<UserLogs, ReadError> {
+        let map = positions.map.clone();
+        let mut all = UserLogs { compacted: positions.compacted, map: map.clone(), ..UserLogs::default() };
+        for partition in map.ids() {
+            let log = self.user_log(partition, positions, &mut all.sum).await?;
+            all.logs.push(log);
+        }
+        if let Some(compacted) = positions.compacted.filter(|compacted| *compacted > self.report.revision) {
+            let text = format!("it is compacted at {compacted}, above its newest revision");
+            let key = self.space.compacted_key();
+            self.found(Finding::new(Problem::Contradiction, text).record(&key));
+        }
+        Ok(all)
+    }
+
+    async fn user_log(
+        &mut self,
+        partition: PartitionId,
+        positions: &Positions,
+        sum: &mut Sum,
+    ) -> Result<UserLog, ReadError> {
         let space = self.space.clone();
-        let mut log = UserLog { compacted: positions.compacted, ..UserLog::default() };
+        let reclaimed = positions.reclaimed.get(&partition).copied().unwrap_or_default();
+        let mut log = UserLog::default();
         let mut last: Option<Last> = None;
-        let mut pages = Pages::of(space.log_span(USER, Slot(0)), Phase::Log);
+        let mut pages = Pages::of(space.log_span(partition, Slot(0)), Phase::Log);
         while let Some((key, value)) = pages.next(self).await? {
             let Some((slot, record)) = self.slot(&key, value) else {
                 // Nothing follows from what cannot be read, and the next slot is not missing for it.
@@ -81,36 +122,33 @@ impl Checking<'_> {
                 continue;
             };
             let gap_is_explained = positions.compacted.is_some_and(|compacted| before(&record) < compacted);
-            self.follows(USER, (slot, &record), last, (positions.reclaimed, gap_is_explained));
-            self.user_body(&key, &record, last);
-            if slot <= positions.reclaimed.changes_through {
+            self.follows(partition, (slot, &record), last, (reclaimed, gap_is_explained));
+            self.user_body((&positions.map, partition), &key, &record, last);
+            if slot <= reclaimed.changes_through {
                 log.reclaimed = record.revision;
-            } else if last.is_none_or(|last| last.slot <= positions.reclaimed.changes_through) {
+            } else if last.is_none_or(|last| last.slot <= reclaimed.changes_through) {
                 log.reclaimed = log.reclaimed.max(before(&record));
             }
             log.mark(slot, before(&record));
             if let Body::Changes(changes) = &record.body {
-                let from = crate::floor(&log);
+                let from = positions.compacted.unwrap_or(Revision::NONE);
                 for change in changes.iter().filter(|change| change.revision >= from) {
-                    log.sum.add(&change.key, change.revision, &change.kind, change.previous);
+                    sum.add(&change.key, change.revision, &change.kind, change.previous);
                 }
             }
             last = Some(Last::of(slot, &record));
         }
-        self.report.revision = last.map_or(Revision::NONE, |last| last.revision);
+        let newest = last.map_or(Revision::NONE, |last| last.revision);
+        self.report.revision = self.report.revision.max(newest);
         if last.is_none() {
-            self.found(Finding::new(Problem::Missing, "the log of the user keys is empty"));
+            let text = format!("the log of partition {} is empty", partition.0);
+            self.found(Finding::new(Problem::Missing, text));
         }
-        if let Some(compacted) = positions.compacted {
-            // What is not compacted can never have been given back.
-            log.reclaimed = log.reclaimed.min(compacted.previous());
-            if compacted > self.report.revision {
-                let text = format!("it is compacted at {compacted}, above its newest revision");
-                self.found(Finding::new(Problem::Contradiction, text).record(&space.compacted_key()));
-            }
-        } else {
-            log.reclaimed = Revision::NONE;
-        }
+        // What is not compacted can never have been given back.
+        log.reclaimed = match positions.compacted {
+            Some(compacted) => log.reclaimed.min(compacted.previous()),
+            None => Revision::NONE,
+        };
         Ok(log)
     }
 
@@ -176,7 +214,13 @@ impl Checking<'_> {
     }
 
     /// Whether a slot holds what one of the user keys may.
-    fn user_body(&mut self, key: &Bytes, record: &LogRecord, last: Option<Last>) {
+    fn user_body(
+        &mut self,
+        (map, partition): (&PartitionMap, PartitionId),
+        key: &Bytes,
+        record: &LogRecord,
+        last: Option<Last>,
+    ) {
         let changes = match &record.body {
             Body::Changes(changes) => changes,
             Body::System(_) => {
@@ -195,8 +239,20 @@ impl Checking<'_> {
                 self.found(finding.record(key));
             }
             before = before.max(change.revision);
+            if map.id(map.position(change.key.as_slice())) != Some(partition) {
+                let text = "a key is changed in the log of a partition that it does not belong to";
+                self.found(
+                    Finding::new(Problem::Contradiction, text).of(&change.key, change.revision).record(key),
+                );
+            }
         }
-        if changes.last().is_none_or(|change| change.revision != record.revision) {
+        let newest = changes.last().map(|change| change.revision);
+        let is_wrong = match map.count() {
+            1 => newest != Some(record.revision),
+            // Of a batch over several partitions, each slot has the batch's revision, and may hold no change.
+            _ => newest.is_some_and(|newest| newest > record.revision),
+        };
+        if is_wrong {
             let text = "a slot says another revision than that of its last change";
             self.found(Finding::new(Problem::Contradiction, text).at(record.revision).record(key));
         }

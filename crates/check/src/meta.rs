@@ -1,11 +1,14 @@
+use std::collections::HashMap;
+
 use engine::ReadError;
 use layout::log::PartitionId;
+use layout::map::PartitionMap;
 use layout::meta::Reclaimed;
 use model::Revision;
 
+use crate::Checking;
 use crate::finding::{Finding, Phase, Problem};
 use crate::pages::Pages;
-use crate::{Checking, log};
 
 /// What a store says about itself, as far as it can be read.
 #[derive(Debug, Default)]
@@ -14,7 +17,9 @@ pub(crate) struct Positions {
     /// Whether there is not one record under the prefix.
     pub(crate) is_empty: bool,
     pub(crate) compacted: Option<Revision>,
-    pub(crate) reclaimed: Reclaimed,
+    pub(crate) map: PartitionMap,
+    /// Of the partitions of user keys that have one.
+    pub(crate) reclaimed: HashMap<PartitionId, Reclaimed>,
     pub(crate) reclaimed_of_system: Reclaimed,
 }
 
@@ -32,8 +37,13 @@ impl Checking<'_> {
                 })
             } else if key == space.compacted_key() {
                 space.decode_compacted(&value).map(|compacted| positions.compacted = Some(compacted))
-            } else if key == space.reclaimed_key(log::USER) {
-                space.decode_reclaimed(log::USER, &value).map(|reclaimed| positions.reclaimed = reclaimed)
+            } else if key == space.partitions_key() {
+                space.decode_partitions(&value).map(|map| positions.map = map)
+            } else if let Some(partition) = positions.map.ids().find(|of| key == space.reclaimed_key(*of)) {
+                let reclaimed = space.decode_reclaimed(partition, &value);
+                reclaimed.map(|reclaimed| {
+                    positions.reclaimed.insert(partition, reclaimed);
+                })
             } else if key == space.reclaimed_key(PartitionId::SYSTEM) {
                 space
                     .decode_reclaimed(PartitionId::SYSTEM, &value)

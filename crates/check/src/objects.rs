@@ -7,7 +7,7 @@ use model::{ChangeKind, Key, KeyMeta, KeyRange, LeaseId, Revision};
 
 use crate::Checking;
 use crate::finding::{Finding, Phase, Problem};
-use crate::log::{UserLog, wrong_meta};
+use crate::log::{UserLogs, wrong_meta};
 use crate::pages::Pages;
 use crate::sum::Sum;
 
@@ -41,7 +41,7 @@ struct Index {
 
 impl Checking<'_> {
     /// Checks objects and index; the sum is that of the changes that the objects from the compacted revision on tell of.
-    pub(crate) async fn objects(&mut self, log: &UserLog) -> Result<Sum, ReadError> {
+    pub(crate) async fn objects(&mut self, log: &UserLogs) -> Result<Sum, ReadError> {
         let space = self.space.clone();
         let mut index =
             Index { pages: Pages::of(space.index_span(), Phase::Objects), next: None, attached: Vec::new() };
@@ -118,7 +118,7 @@ impl Checking<'_> {
     }
 
     /// Whether a version can be the next one of its key, and whether a compaction has left what it should not.
-    fn succeeds(&mut self, version: &Version, last: Option<&Version>, log: &UserLog) {
+    fn succeeds(&mut self, version: &Version, last: Option<&Version>, log: &UserLogs) {
         let Version { key, revision, .. } = version;
         let tell =
             |problem, text: &str| Finding::new(problem, text).of(key, *revision).record(&version.record);
@@ -126,7 +126,7 @@ impl Checking<'_> {
             let text = format!("an object is above the newest revision of the log, {}", self.report.revision);
             self.found(tell(Problem::Contradiction, &text));
         }
-        if *revision <= log.reclaimed {
+        if *revision <= log.reclaimed(key) {
             if let Some(last) = last {
                 let text = "an older version is still there, and a compaction has given it back";
                 let finding = Finding::new(Problem::Leftover, text).of(key, last.revision);

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use engine::ReadError;
 use layout::log::{Body, PartitionId, Slot, SystemChange};
+use layout::map::PartitionMap;
 use layout::system::{Alarm, LeaseRecord, SystemRecord};
 use model::{LeaseId, Revision};
 
 use crate::Checking;
 use crate::finding::{Finding, Phase, Problem};
-use crate::log::{Last, USER, after_damage};
+use crate::log::{Last, after_damage};
 use crate::meta::Positions;
 use crate::pages::Pages;
 
@@ -99,19 +100,23 @@ impl Checking<'_> {
         if last.is_none() {
             self.found(Finding::new(Problem::Missing, "the log of the system partition is empty"));
         }
-        self.strange_partitions().await?;
+        self.strange_partitions(&positions.map).await?;
         self.compare_state(&word, positions).await
     }
 
-    async fn strange_partitions(&mut self) -> Result<(), ReadError> {
-        let span = layout::Span {
-            start: self.space.log_span(USER, Slot(0)).end,
-            end: self.space.index_span().start,
-        };
-        let mut pages = Pages::of(span, Phase::System);
-        while let Some((key, _)) = pages.next(self).await? {
-            let text = "there is a record of the log of a partition that does not exist";
-            self.found(Finding::new(Problem::Unknown, text).record(&key));
+    async fn strange_partitions(&mut self, map: &PartitionMap) -> Result<(), ReadError> {
+        let mut known: Vec<PartitionId> = map.ids().chain([PartitionId::SYSTEM]).collect();
+        known.sort();
+        let ends = known.iter().map(|partition| self.space.log_span(*partition, Slot(0)).end);
+        let starts = known.iter().skip(1).map(|partition| self.space.log_span(*partition, Slot(0)).start);
+        let starts = starts.chain([self.space.index_span().start]);
+        // What lies behind each log, up to the next.
+        for (start, end) in ends.zip(starts).collect::<Vec<_>>() {
+            let mut pages = Pages::of(layout::Span { start, end }, Phase::System);
+            while let Some((key, _)) = pages.next(self).await? {
+                let text = "there is a record of the log of a partition that does not exist";
+                self.found(Finding::new(Problem::Unknown, text).record(&key));
+            }
         }
         Ok(())
     }

@@ -6,7 +6,9 @@ use engine::Engine;
 use partition::{Candidate, LeaderLease, OpenFailure, Presence, Settings, Store};
 use prometheus_client::registry::Registry;
 use server::tls::{TlsAcceptor, TlsError, TlsSettings};
-use server::{ClientLimits, Fleet, Metrics, Permissions, PermissionsError, Server, Serves, while_waiting};
+use server::{
+    ClientLimits, Fleet, Metrics, Permissions, PermissionsError, Server, Serves, Tracing, while_waiting,
+};
 use thiserror::Error;
 use tracing::{debug, warn};
 
@@ -29,12 +31,14 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Where names and ids come from.
     pub random: Arc<dyn Random>,
+    /// Where requests are traced, if they are.
+    pub tracing: Option<Tracing>,
 }
 
 impl Default for World {
     /// The machine's.
     fn default() -> World {
-        World { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+        World { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom), tracing: None }
     }
 }
 
@@ -121,6 +125,7 @@ impl App {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
         let engine = open_engine(config, &world, &metrics, &listeners).await?;
+        let engine = metrics.measured(engine, world.clock.clone());
         let advertised = advertised(&config.advertise_client_urls, urls(&listeners, Serves::Everything));
         let peer_urls = advertised_to_peers(config, &listeners);
         let opened = open_store(config, &world, (&engine, supervisor), (&listeners, &peer_urls)).await;
@@ -149,6 +154,7 @@ impl App {
             random: world.random,
             supervisor: supervisor.clone(),
             permissions,
+            tracing: world.tracing,
             metrics,
             registry: Arc::new(registry),
         };

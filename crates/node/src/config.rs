@@ -88,6 +88,8 @@ pub struct Config {
     pub client_limits: ClientLimits,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Whether and where requests are traced.
+    pub tracing: TracingConfig,
 }
 
 /// An engine that a server can run on.
@@ -128,6 +130,21 @@ impl EngineKind {
             EngineKind::Tikv => "tikv",
         }
     }
+}
+
+/// Whether requests are traced, and where the traces go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TracingConfig {
+    /// Whether they are.
+    pub is_on: bool,
+    /// The collector, as `host:port`.
+    pub address: String,
+    /// The name of the service that the traces say they are of.
+    pub service_name: String,
+    /// Which server of the service; empty says nothing.
+    pub instance_id: String,
+    /// How many requests in a million are traced, of those whose clients say nothing about it.
+    pub sampled_per_million: u32,
 }
 
 /// What is logged, and how.

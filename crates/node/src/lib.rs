@@ -28,6 +28,7 @@ mod name;
 mod run;
 mod running;
 mod signals;
+mod traces;
 
 pub use app::{App, StartError, World};
 pub use commands::{LogArguments, OperatorCommand, commands_page, operate};
@@ -38,3 +39,4 @@ pub use listen::ListenError;
 pub use run::{RunError, block_on, serve};
 pub use running::{Running, STOP_TIME_MAX};
 pub use signals::{Signal, Signals};
+pub use traces::{Traces, TracesError};

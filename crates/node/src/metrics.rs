@@ -19,7 +19,7 @@ impl Observer for EngineObserver {
         self.metrics.observe_fsync(took);
     }
 
-    fn commit(&self, _records: u64, _bytes: u64, took: Duration) {
-        self.metrics.observe_commit(took);
+    fn commit(&self, _records: u64, bytes: u64, took: Duration) {
+        self.metrics.observe_commit(bytes, took);
     }
 }

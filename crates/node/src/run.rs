@@ -14,6 +14,8 @@ use crate::listen::Sockets;
 use crate::name::with_name;
 use crate::running::Running;
 use crate::signals::{Signal, Signals};
+use crate::traces::{FLUSH_TIME_MAX, Traces, TracesError};
+use crate::{STOP_TIME_MAX, log, raise_open_files};
 use comeback::{Comeback, Return};
 
 /// How long the runtime waits for blocking work that nobody waits for any more.
@@ -25,6 +27,9 @@ pub enum RunError {
     /// The runtime or the signals are not to be had.
     #[error("the process cannot be set up: {0}")]
     SetUp(#[from] io::Error),
+    /// Traces cannot be made.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// It could not start.
     #[error(transparent)]
     Start(#[from] Box<StartError>),
@@ -41,13 +46,29 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, RunError>>) -> Result<T,
     done
 }
 
-/// Serves until a signal or a failure, then drains; a second signal ends that.
+/// Starts logging, and serves until a signal or a failure, then drains; a second signal ends that.
 ///
 /// A server that is one of several, and can no longer lead or follow, comes back as one that follows, on the same
 /// addresses: nobody has to start it again.
 pub async fn serve(config: &Config) -> Result<(), RunError> {
+    let traces = config.tracing.is_on.then(|| Traces::open(&config.tracing)).transpose()?;
+    log::start(config.log, traces.as_ref());
+    raise_open_files();
+    let world = World { tracing: traces.as_ref().map(Traces::tracing), ..World::default() };
+    let mut asked_at = None;
+    let served = serve_in(&world, config, &mut asked_at).await;
+    if let Some(traces) = traces {
+        let taken = asked_at.map_or(Duration::ZERO, |asked_at| world.clock.now().saturating_sub(asked_at));
+        let left = STOP_TIME_MAX.saturating_sub(LEFTOVERS_TIME_MAX).saturating_sub(taken);
+        // Other threads send: this one has nothing else to do any more.
+        traces.flush(left.min(FLUSH_TIME_MAX));
+    }
+    served
+}
+
+/// Notes in `asked_at` when it was asked to stop.
+async fn serve_in(world: &World, config: &Config, asked_at: &mut Option<Duration>) -> Result<(), RunError> {
     let mut signals = Signals::listen()?;
-    let world = World::default();
     let config = &with_name(config, world.random.as_ref());
     let sockets = Sockets::bind(config).await.map_err(|error| Box::new(error.into()))?;
     let mut comeback = Comeback::new(config);
@@ -66,6 +87,7 @@ pub async fn serve(config: &Config) -> Result<(), RunError> {
             () = running.failed() => {}
             signal = signals.next() => {
                 info!(signal = signal.name(), "asked to stop");
+                *asked_at = Some(world.clock.now());
                 // Whoever connects from now on is told at once that nobody is there.
                 drop(sockets);
                 return Ok(drain(running, &mut signals).await?);

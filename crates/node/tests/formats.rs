@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base::{SeededRandom, SystemClock};
+use base::SeededRandom;
 use node::config::{Command, Config, Source, read};
 use node::{App, Running, World};
 use proto::etcdserverpb::kv_client::KvClient;
@@ -74,7 +74,7 @@ struct Server {
 
 impl Server {
     async fn start(dir: &Path) -> Server {
-        let world = World { clock: Arc::new(SystemClock), random: Arc::new(SeededRandom::new(1)) };
+        let world = World { random: Arc::new(SeededRandom::new(1)), ..World::default() };
         let app = App::build(&config(dir), world).await.unwrap();
         let url = app.listen_urls().next().unwrap().to_string();
         let running = app.start();

@@ -39,6 +39,7 @@ mod route;
 mod sequencer;
 mod state;
 mod system;
+mod traced;
 mod values;
 
 pub use error::{ReadFailure, SystemFailure, TxnFailure};
@@ -49,7 +50,7 @@ pub use leadership::{LeaderLease, NotConfirmed};
 pub use log_reader::{Content, LogFailure, LogHead, LogItem, LogPage, LogReader};
 pub use open::{Candidate, OpenFailure, Presence, Settings, Store, World};
 pub use outcome::{BranchOutcome, OpOutcome, RangeOutcome, TxnOutcome};
-pub use partition::Partition;
+pub use partition::{Partition, Waiting};
 pub use reader::{Chunk, ChunkLimits, Facts, View};
 pub use replica::{Applied, Replica, Through, event_of};
 pub use role::{Authority, Confirmed};

@@ -22,6 +22,7 @@ use crate::role::{Confirmed, Role};
 use crate::route::touched;
 use crate::sequencer::{Command, Detached, Evaluated, Reply};
 use crate::state::{Follower, Shared};
+use crate::traced::Traced;
 use crate::values::Found;
 
 /// The transactions that wait for the sequencer together hold at most this many bytes; who comes later waits to
@@ -33,6 +34,15 @@ pub(crate) const ROOM_BYTES_PER_PERMIT: usize = 1 << 10;
 /// A process that does not lead waits so long for what the leader has acknowledged to arrive; then the read fails. A
 /// stream that broke is made anew well within it.
 const BEHIND_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What waits for the sequencers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Transactions that it has not taken yet.
+    pub txns: usize,
+    /// About how many bytes those take, and those that are being committed, in pieces of 1 KiB.
+    pub bytes: usize,
+}
 
 /// A handle on all user keys, whose partitions this process owns when it leads. Cheap to clone.
 #[derive(Clone)]
@@ -92,6 +102,16 @@ impl Partition {
     pub fn key_count(&self) -> usize {
         let state = self.shared.state.read();
         state.index.count(&KeyRange::all(), self.shared.published())
+    }
+
+    /// What waits for the partition's sequencer now.
+    pub fn waiting(&self) -> Waiting {
+        let all = WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT;
+        let queues = self.commands.of_one.iter().chain([&self.commands.of_several]);
+        Waiting {
+            txns: queues.map(|queue| queue.max_capacity().saturating_sub(queue.capacity())).sum(),
+            bytes: all.saturating_sub(self.room.available_permits()) * ROOM_BYTES_PER_PERMIT,
+        }
     }
 
     /// Tells `follower` of every batch from now on. Returns the published revision before the first of them.
@@ -280,12 +300,14 @@ impl Partition {
     ) -> Result<T, TxnFailure> {
         self.check_leads()?;
         let stopping = || TxnFailure::Unavailable("the store is stopping".to_owned());
+        let traced = Traced::queue();
         let permits =
             (weight_bytes / ROOM_BYTES_PER_PERMIT + 1).min(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT);
         let permits = u32::try_from(permits).unwrap_or(u32::MAX);
         let room = self.room.clone().acquire_many_owned(permits).await.map_err(|_| stopping())?;
         let (to, answer) = oneshot::channel();
-        commands.send(command(Reply { to, room, weight_bytes })).await.map_err(|_| stopping())?;
+        let reply = Reply { to, room, weight_bytes, traced };
+        commands.send(command(reply)).await.map_err(|_| stopping())?;
         let lost = || TxnFailure::Undetermined("the store stopped before it answered".to_owned());
         answer.await.unwrap_or_else(|_| Err(lost()))
     }

@@ -28,6 +28,7 @@ use crate::numbering::{Numbering, Numbers};
 use crate::outcome::{BranchOutcome, Unread};
 use crate::route::touched;
 use crate::state::{AtHand, Move, Shared, State};
+use crate::traced::{Step, Traced};
 use crate::values::Found;
 
 /// A batch takes at most this many transactions: enough to share an fsync among all that wait, few enough that the
@@ -56,6 +57,8 @@ pub(crate) struct Reply<T> {
     pub(crate) to: oneshot::Sender<Result<T, TxnFailure>>,
     pub(crate) room: OwnedSemaphorePermit,
     pub(crate) weight_bytes: usize,
+    /// Of a request that is traced.
+    pub(crate) traced: Option<Box<Traced>>,
 }
 
 /// The outcome of a transaction, its ranges still to be loaded.
@@ -167,7 +170,9 @@ impl Sequencer {
             held.push(log.lock().await);
         }
         loop {
-            let round = self.evaluate_all(commands).await;
+            let mut round = self.evaluate_all(commands).await;
+            let commits = Step::Commit { txns: round.done.len(), revision: self.newest };
+            round.traced().for_each(|traced| traced.begin(commits));
             match self.append(&round, &mut held).await {
                 // The disk is full for new data; what frees space must still get through. That can turn into a put
                 // without the puts before it, so that it may take more than one try; each has fewer commands.
@@ -232,7 +237,8 @@ impl Sequencer {
     async fn evaluate(&mut self, command: Command, round: &mut Round) {
         let before = round.pending.len();
         match command {
-            Command::Txn(txn, reply) => {
+            Command::Txn(txn, mut reply) => {
+                reply.begin(Step::Evaluate);
                 let branch = self.evaluate_txn(&txn, round).await;
                 let changes = round.pending.get(before..).unwrap_or_default();
                 let changed = !changes.is_empty();
@@ -376,7 +382,8 @@ impl Sequencer {
         }
     }
 
-    fn publish(&mut self, round: Round) {
+    fn publish(&mut self, mut round: Round) {
+        self.tell_of_traced(&mut round);
         if let Some(numbers) = round.numbers {
             let (events, moves) = self.events_of(round.pending);
             if !moves.is_empty() {
@@ -417,6 +424,18 @@ impl Sequencer {
         (events, moves)
     }
 
+    /// Those who follow are told which of the round's changes are traced, before they are told of the changes.
+    fn tell_of_traced(&self, round: &mut Round) {
+        for done in &mut round.done {
+            if let Done::Txn { reply: Reply { traced: Some(traced), .. }, answer, .. } = done {
+                traced.begin(Step::Publish);
+                if let Ok(Evaluated { revision, changed: true, .. }) = answer {
+                    self.shared.traced(*revision, traced.request());
+                }
+            }
+        }
+    }
+
     fn fail(&mut self, mut round: Round, failure: &TxnFailure) {
         self.take_back(&mut round);
         for done in round.done {
@@ -450,6 +469,14 @@ impl Sequencer {
 }
 
 impl Round {
+    /// Of those of its transactions that are traced.
+    fn traced(&mut self) -> impl Iterator<Item = &mut Traced> {
+        self.done.iter_mut().filter_map(|done| match done {
+            Done::Txn { reply, .. } => reply.traced.as_deref_mut(),
+            Done::Detached { reply, .. } => reply.traced.as_deref_mut(),
+        })
+    }
+
     fn puts(&self) -> bool {
         self.pending.iter().any(|pending| pending.object.is_some())
     }
@@ -527,6 +554,12 @@ fn may_change(txn: &Txn) -> bool {
 }
 
 impl<T> Reply<T> {
+    fn begin(&mut self, step: Step) {
+        if let Some(traced) = &mut self.traced {
+            traced.begin(step);
+        }
+    }
+
     fn answer(self, answer: Result<T, TxnFailure>) {
         // A client that has gone away hears nothing; what it asked for has happened all the same.
         let _ = self.to.send(answer);

@@ -9,6 +9,7 @@ use layout::map::PartitionMap;
 use model::{EventBatch, Key, LeaseId, Revision};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
+use tracing::Span;
 
 use crate::attachments::Attachments;
 use crate::error::ReadFailure;
@@ -22,6 +23,11 @@ use crate::values::Values;
 pub trait Follower: Send + Sync + 'static {
     /// The batch is durable and visible, and nothing at or below its revision can appear any more. Must not wait.
     fn published(&self, batch: &Arc<EventBatch>);
+
+    /// The change at this revision is about to be published, and its request, with this span, is traced. Must not wait.
+    fn traced(&self, revision: Revision, request: &Span) {
+        let _ = (revision, request);
+    }
 }
 
 /// The state of all user keys, shared by their partitions' sequencers, their readers and their reclaiming.
@@ -170,6 +176,12 @@ impl Shared {
             }
         }
         Ok(true)
+    }
+
+    /// Tells the followers of a change that is traced.
+    pub(crate) fn traced(&self, revision: Revision, request: &Span) {
+        let followers = self.followers.lock().clone();
+        followers.iter().for_each(|follower| follower.traced(revision, request));
     }
 
     /// Adds a follower. Returns the published revision before the first batch that it hears of.

@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::peer::caller::OnBehalf;
 use crate::permissions::{Access, Permissions};
+use crate::trace::Traces;
 
 /// What every service works with; shared by all of them and by all connections.
 pub(crate) struct Backend {
@@ -29,6 +30,8 @@ pub(crate) struct Backend {
     pub(crate) permissions: Option<Permissions>,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,
+    /// Where requests are traced.
+    pub(crate) traces: Option<Arc<Traces>>,
     pub(crate) leases: Leases,
     /// The other servers of the store, where there are any.
     pub(crate) peers: Option<Arc<Peers>>,
@@ -89,7 +92,7 @@ impl Backend {
         change: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
         let deadline = self.clock.now() + self.config.request_timeout;
-        tokio::select! {
+        let outcome = tokio::select! {
             // An outcome that is there counts, however late.
             biased;
             outcome = change => outcome,
@@ -97,7 +100,9 @@ impl Backend {
                 tracing::warn!("a request has timed out; what it asked for may still happen");
                 Err(EtcdError::Timeout.into())
             }
-        }
+        };
+        self.metrics.change_ended(&outcome);
+        outcome
     }
 
     /// Whether the engine answers: it has to show what is durable now.

@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
+use tracing::{Instrument, Span};
 
 use crate::backend::Backend;
 use crate::clients::{AnswerBytes, Caller};
@@ -35,6 +36,7 @@ use crate::rpc::cluster::ClusterService;
 use crate::rpc::kv::KvService;
 use crate::rpc::lease::LeaseService;
 use crate::rpc::maintenance::MaintenanceService;
+use crate::trace::{self, Traces};
 use crate::watch::WatchService;
 use pieces::{Offered, Pieces};
 pub(crate) use request_body::RequestBody;
@@ -99,6 +101,11 @@ impl Grpc {
         let path = request.uri().path();
         let Some(method) = metrics.grpc.method(path) else { return self.unknown(path).into_http() };
         let counted = Counted::begin(method.clone(), metrics.grpc.sent_bytes.clone(), clock.clone());
+        let span = match &self.backend.traces {
+            Some(traces) if !method.is_endless => traces.of_client(path, request.headers()),
+            _ => Span::none(),
+        };
+        let counted = counted.traced(span.clone());
         let client = request.extensions().get::<Arc<Caller>>().cloned();
         let call = match client.as_ref().map(|caller| caller.client().begin_call()).transpose() {
             Ok(call) => call,
@@ -108,7 +115,7 @@ impl Grpc {
         let received = metrics.grpc.received_bytes.clone();
         let request =
             request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, received, call.clone())));
-        let response = self.carry_out(&method.service, request, message_bytes_max).await;
+        let response = self.carry_out(&method.service, request, message_bytes_max).instrument(span).await;
         let code = response.headers().get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()));
         let stopping = method.is_endless.then(|| stopping.clone());
         let offered = match (call, client) {
@@ -139,7 +146,7 @@ impl Grpc {
                     request_timeout: self.backend.config.request_timeout,
                     body_bytes_max: body_bytes_max(message_bytes_max),
                 };
-                match forwarding.forward(request).await {
+                match forwarding.forward(request).instrument(trace::forward()).await {
                     Forwarded::Answered(response) => return response,
                     Forwarded::Here(request) => request,
                 }
@@ -164,16 +171,20 @@ impl Grpc {
         let on_behalf = caller::named(request.headers());
         request.extensions_mut().insert(on_behalf);
         let is_endless = is_endless(request.uri().path());
+        let span = match &self.backend.traces {
+            Some(_) if !is_endless => Traces::of_peer(request.uri().path(), request.headers()),
+            _ => Span::none(),
+        };
+        let counted = Counted::elsewhere(clock.clone()).traced(span.clone());
         let response = match (&self.backend.peers, &self.peer) {
             (Some(peers), Some(peer)) => match entrance(request.uri().path(), peers, request.headers()) {
                 Entrance::Own => peer.call(request).await,
-                Entrance::Forwarded(service) => self.services.call(service, request).await,
+                Entrance::Forwarded(service) => self.services.call(service, request).instrument(span).await,
                 Entrance::Refused(response) => response,
             },
             _ => self.unknown(request.uri().path()).into_http(),
         };
         let code = response.headers().get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()));
-        let counted = Counted::elsewhere(clock.clone());
         // What others forward is finished as calls of clients are; streams end.
         let stopping = is_endless.then(|| stopping.clone());
         response.map(|body| Body::new(counted.around(body, code, stopping)))

@@ -115,6 +115,7 @@ impl Http {
 
     fn metrics(&self, headers: &HeaderMap) -> Page {
         self.backend.metrics.server.refresh(&self.backend);
+        self.backend.metrics.fleet.refresh(&self.backend);
         let mut metrics = String::new();
         if let Err(error) = text::encode(&mut metrics, &self.registry) {
             error!(%error, "the metrics could not be written down");

@@ -34,6 +34,7 @@ mod rpc;
 mod serve;
 mod server;
 pub mod tls;
+mod trace;
 mod version;
 mod waiting;
 // The watch service; it is built from the same `Backend` as the services of `rpc`.
@@ -41,10 +42,11 @@ mod watch;
 
 pub use config::{ClientLimits, Config};
 pub use leases::Leases;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, metrics_page};
 pub use peer::{Departure, Fleet};
 pub use permissions::{Permissions, PermissionsError};
 pub use serve::{Listener, ServeError, Serves};
 pub use server::{Parts, Server};
+pub use trace::Tracing;
 pub use waiting::while_waiting;
 pub use watch::{PartitionHistory, hub_of};

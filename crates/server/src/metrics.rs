@@ -3,8 +3,15 @@
 //! Counters are registered without `_total`: the encoder adds it. What etcd calls a total but can go down is a
 //! gauge here as it is there.
 
+mod fleet;
 mod grpc;
+mod histogram;
+mod maintenance;
+mod measured;
 mod process;
+mod published;
+mod reference;
+mod runtime;
 mod store;
 mod text;
 
@@ -13,14 +20,21 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use base::Clock;
+use engine::Engine;
 use partition::{BranchOutcome, OpOutcome, TxnOutcome};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tonic::{Code, Status};
 
+use crate::error::EtcdError;
+
+pub(crate) use fleet::FleetMetrics;
 pub(crate) use grpc::{GrpcMetrics, Method};
+pub(crate) use histogram::Histogram;
+pub(crate) use maintenance::MaintenanceMetrics;
+pub(crate) use published::{CountingFollower, PublishedMetrics};
+pub use reference::metrics_page;
 pub(crate) use text::classic;
 
 /// The server's metrics. Cheap to clone; all clones count together.
@@ -31,6 +45,10 @@ pub struct Metrics {
     pub(crate) watch: Arc<WatchMetrics>,
     pub(crate) leases: Arc<LeaseMetrics>,
     pub(crate) disk: Arc<Disk>,
+    pub(crate) maintenance: Arc<MaintenanceMetrics>,
+    pub(crate) published: Arc<PublishedMetrics>,
+    pub(crate) fleet: Arc<FleetMetrics>,
+    engine: Arc<measured::EngineMetrics>,
     pub(crate) clients: Arc<ClientMetrics>,
     pub(crate) server: Arc<store::ServerMetrics>,
 }
@@ -39,12 +57,17 @@ impl Metrics {
     /// Registers everything with `registry`.
     pub fn new(registry: &mut Registry) -> Metrics {
         process::register(registry);
+        runtime::register(registry);
         Metrics {
             grpc: Arc::new(GrpcMetrics::new(registry)),
             mvcc: Arc::new(Mvcc::new(registry)),
             watch: Arc::new(WatchMetrics::new(registry)),
             leases: Arc::new(LeaseMetrics::new(registry)),
             disk: Arc::new(Disk::new(registry)),
+            maintenance: Arc::new(MaintenanceMetrics::new(registry)),
+            published: Arc::new(PublishedMetrics::new(registry)),
+            fleet: Arc::new(FleetMetrics::new(registry)),
+            engine: Arc::new(measured::EngineMetrics::new(registry)),
             clients: Arc::new(ClientMetrics::new(registry)),
             server: Arc::new(store::ServerMetrics::new(registry)),
         }
@@ -52,12 +75,18 @@ impl Metrics {
 
     /// A sync of the engine's log took this long.
     pub fn observe_fsync(&self, took: Duration) {
-        self.disk.fsync_secs.observe(took.as_secs_f64());
+        self.disk.fsync_secs.observe(took);
     }
 
-    /// A commit of the engine took this long.
-    pub fn observe_commit(&self, took: Duration) {
-        self.disk.commit_secs.observe(took.as_secs_f64());
+    /// A group of batches took this long, and so many bytes were written to the log for it.
+    pub fn observe_commit(&self, bytes: u64, took: Duration) {
+        self.disk.commit_secs.observe(took);
+        self.disk.written_bytes.inc_by(bytes);
+    }
+
+    /// The engine, of which all calls are counted from now on.
+    pub fn measured(&self, engine: Arc<dyn Engine>, clock: Arc<dyn Clock>) -> Arc<dyn Engine> {
+        Arc::new(measured::MeasuredEngine { engine, metrics: self.engine.clone(), clock })
     }
 
     /// A change has been handed to the partition; it counts as pending until the guard goes.
@@ -70,6 +99,13 @@ impl Metrics {
     pub(crate) fn proposal_ended<T>(&self, outcome: &Result<T, Status>) {
         if outcome.as_ref().is_err_and(|status| status.code() == Code::Unavailable) {
             self.server.proposals_failed.inc();
+        }
+    }
+
+    /// A change that a client asked for has ended. Whether it has happened may be unknown.
+    pub(crate) fn change_ended<T>(&self, outcome: &Result<T, Status>) {
+        if outcome.as_ref().is_err_and(|status| status.message() == EtcdError::Timeout.text()) {
+            self.server.undetermined.inc();
         }
     }
 
@@ -158,6 +194,8 @@ pub(crate) struct WatchMetrics {
     pub(crate) slow_watchers: Gauge,
     /// Events sent.
     pub(crate) events: Counter,
+    /// Steps through the past for watchers that are behind.
+    pub(crate) history_reads: Counter,
 }
 
 impl WatchMetrics {
@@ -168,31 +206,46 @@ impl WatchMetrics {
         };
         gauge("watch_stream", "Open watch streams", &watch.streams);
         gauge("watcher", "Open watchers", &watch.watchers);
-        gauge("slow_watcher", "Watchers behind the newest revision", &watch.slow_watchers);
-        registry.register("etcd_debugging_mvcc_events", "Events sent", watch.events.clone());
+        let help = "Watchers that read history: they fell behind, or began in the past";
+        gauge("slow_watcher", help, &watch.slow_watchers);
+        registry.register("etcd_debugging_mvcc_events", "Events put into responses", watch.events.clone());
+        let help = "Steps through the past, in memory or the log, for watchers that are behind";
+        registry.register("orlop_watch_history_reads", help, watch.history_reads.clone());
         watch
     }
 }
 
 /// What is counted of leases.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LeaseMetrics {
     pub(crate) granted: Counter,
     pub(crate) revoked: Counter,
     pub(crate) renewed: Counter,
     pub(crate) expired: Counter,
+    /// The lives that leases were granted.
+    pub(crate) ttl_secs: Histogram,
 }
 
 impl LeaseMetrics {
     fn new(registry: &mut Registry) -> LeaseMetrics {
-        let leases = LeaseMetrics::default();
+        let leases = LeaseMetrics {
+            granted: Counter::default(),
+            revoked: Counter::default(),
+            renewed: Counter::default(),
+            expired: Counter::default(),
+            // etcd's buckets: 1 s to 97 days.
+            ttl_secs: Histogram::of_durations(Duration::from_secs(1), 24),
+        };
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(format!("etcd_debugging_{name}"), help, counter.clone());
         };
         counter("lease_granted", "Leases granted", &leases.granted);
         counter("lease_revoked", "Leases that ended, by revocation or expiry", &leases.revoked);
         counter("lease_renewed", "Leases renewed", &leases.renewed);
-        counter("server_lease_expired", "Leases that expired", &leases.expired);
+        let help = "Leases whose time was up; one whose revocation is tried again counts again";
+        counter("server_lease_expired", help, &leases.expired);
+        let help = "The TTLs that leases were granted, in seconds";
+        registry.register("etcd_debugging_lease_ttl_total", help, leases.ttl_secs.clone());
         leases
     }
 }
@@ -213,15 +266,16 @@ impl ClientMetrics {
         };
         counter(
             "connections_refused",
-            "Connections refused, as there were too many",
+            "Connections closed at once: there were too many in all, or from their address",
             &clients.refused_connections,
         );
         counter(
             "calls_refused",
-            "Calls refused, as the client had too much under way",
+            "Calls refused with etcdserver: too many requests, as the client had too much under way",
             &clients.refused_calls,
         );
-        counter("connections_cut", "Connections cut, as the client stood still", &clients.cut_connections);
+        let help = "Connections cut, as the client took no answers or said nothing";
+        counter("connections_cut", help, &clients.cut_connections);
         clients
     }
 }
@@ -231,20 +285,34 @@ impl ClientMetrics {
 pub(crate) struct Disk {
     fsync_secs: Histogram,
     commit_secs: Histogram,
+    written_bytes: UnsignedGauge,
 }
 
 impl Disk {
     fn new(registry: &mut Registry) -> Disk {
         // etcd's buckets: 1 ms to 8 s.
-        let histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 14));
-        let disk = Disk { fsync_secs: histogram(), commit_secs: histogram() };
-        let help = "How long a sync of the log takes";
+        let histogram = || Histogram::of_durations(Duration::from_millis(1), 14);
+        let disk = Disk {
+            fsync_secs: histogram(),
+            commit_secs: histogram(),
+            written_bytes: UnsignedGauge::default(),
+        };
+        let help = "How long a sync of the embedded engine's log takes";
         registry.register("etcd_disk_wal_fsync_duration_seconds", help, disk.fsync_secs.clone());
-        let help = "How long a commit of the engine takes";
+        let help = "How long a group of batches takes in the embedded engine, from the first check to the last answer";
         registry.register("etcd_disk_backend_commit_duration_seconds", help, disk.commit_secs.clone());
+        let help = "Bytes that the embedded engine wrote to its log since the start";
+        registry.register("etcd_disk_wal_write_bytes_total", help, disk.written_bytes.clone());
         disk
     }
 }
+
+/// The label of a metric of one partition.
+pub(crate) type OfPartition = [(&'static str, &'static str); 1];
+/// The partition that has all user keys.
+pub(crate) const USER_PARTITION: OfPartition = [("partition", "1")];
+/// The one of leases, alarms, and who leads.
+pub(crate) const SYSTEM_PARTITION: OfPartition = [("partition", "0")];
 
 /// A gauge of a number that has no sign.
 pub(crate) type UnsignedGauge = Gauge<u64, AtomicU64>;

@@ -17,13 +17,14 @@ pub(crate) mod service;
 mod standing;
 
 use std::convert::Infallible;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::{Clock, Supervisor, TaskKind};
 use fleet::{LinkSettings, Member, Members, Peer, Secure};
 use layout::log::Incarnation;
+use model::Revision;
 use parking_lot::Mutex;
 use partition::{Leader, Store};
 use tokio::sync::watch;
@@ -31,6 +32,7 @@ use tonic::body::Body;
 use tracing::warn;
 
 use crate::config::Config;
+use crate::metrics::FleetMetrics;
 use crate::tls::TlsConnector;
 use feed::Feeds;
 use standing::{Route, Standing};
@@ -70,6 +72,8 @@ pub(crate) struct Peers {
     /// Who lives; kept while this process leads.
     pub(crate) members: Mutex<Members>,
     pub(crate) feeds: Arc<Feeds>,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) metrics: Arc<FleetMetrics>,
     /// Room for the calls that are forwarded, and for their bytes.
     pub(crate) room: forward::Room,
     pub(crate) departure: Arc<OnceLock<Departure>>,
@@ -82,7 +86,7 @@ impl Peers {
         store: &Store,
         (config, fleet): (&Config, Fleet),
         leads: watch::Receiver<bool>,
-        (clock, supervisor): (Arc<dyn Clock>, Supervisor),
+        (clock, supervisor, metrics): (Arc<dyn Clock>, Supervisor, Arc<FleetMetrics>),
     ) -> Arc<Peers> {
         let shutdown = supervisor.shutdown().clone();
         let keepalive = fleet.leader_lease / 2;
@@ -97,7 +101,10 @@ impl Peers {
 
         let standing = Standing::new(leads, shutdown.clone(), clock.clone(), link.clone());
         let cluster_id = store.cluster_id;
+        let heard = Arc::<Heard>::default();
         let question = Arc::new(ask::Question {
+            heard: heard.clone(),
+            metrics: metrics.clone(),
             cluster_id,
             clock: clock.clone(),
             standing: standing.clone(),
@@ -116,6 +123,8 @@ impl Peers {
         store.partition.follow(feeds.clone());
         store.system.follow(feeds.clone());
         let following = follow::Following {
+            heard: heard.clone(),
+            metrics: metrics.clone(),
             store: store.clone(),
             link,
             clock: clock.clone(),
@@ -134,6 +143,8 @@ impl Peers {
             leader: store.leader(),
             members,
             feeds,
+            heard,
+            metrics,
             room: forward::Room::new(),
             departure: Arc::default(),
             fleet,
@@ -159,6 +170,21 @@ impl Peers {
             return Some(answers::wrong_cluster());
         }
         (!self.standing.takes_forwarded()).then(answers::not_leading)
+    }
+}
+
+/// The highest revision that the leader was heard to have published.
+#[derive(Debug, Default)]
+pub(crate) struct Heard(AtomicI64);
+
+impl Heard {
+    pub(crate) fn of(&self, revision: Revision) {
+        self.0.fetch_max(revision.get(), Ordering::Relaxed);
+    }
+
+    /// How many revisions `shown` is behind it.
+    pub(crate) fn behind(&self, shown: Revision) -> i64 {
+        self.0.load(Ordering::Relaxed).saturating_sub(shown.get()).max(0)
     }
 }
 

@@ -12,10 +12,11 @@ use crate::config::Config;
 use crate::grpc::Grpc;
 use crate::http::Http;
 use crate::leases::Leases;
-use crate::metrics::Metrics;
+use crate::metrics::{CountingFollower, Metrics};
 use crate::peer::{Departure, Fleet, Peers};
 use crate::permissions::Permissions;
 use crate::rpc::snapshot::SNAPSHOTS_MAX;
+use crate::trace::{Traces, Tracing};
 
 /// What a server is made of.
 pub struct Parts {
@@ -35,6 +36,8 @@ pub struct Parts {
     pub config: Config,
     /// Where several servers serve the store: what it needs for that.
     pub fleet: Option<Fleet>,
+    /// How it traces requests, if it does.
+    pub tracing: Option<Tracing>,
     /// What it counts.
     pub metrics: Metrics,
     /// What `/metrics` shows: the registry that `metrics` was registered with, and whatever else is in it.
@@ -59,13 +62,37 @@ impl Server {
     /// A server of `parts`. From when the store leads leases expire, also while nobody serves. Must be called within a
     /// tokio runtime, before anybody else changes leases, once for a store.
     pub fn new(parts: Parts) -> Server {
-        let Parts { store, engine, clock, random, supervisor, permissions, config, fleet, metrics, registry } =
-            parts;
+        let Parts {
+            store,
+            engine,
+            clock,
+            random,
+            supervisor,
+            permissions,
+            config,
+            fleet,
+            metrics,
+            registry,
+            ..
+        } = parts;
+        let traces = parts.tracing.map(|tracing| Arc::new(Traces::new(tracing, random.clone())));
+        if let Some(traces) = traces.clone() {
+            store.partition.follow(traces);
+        }
+        // Before whoever hands out events: it notes when they were published.
+        let counting = CountingFollower { metrics: metrics.published.clone(), clock: clock.clone() };
+        store.partition.follow(Arc::new(counting));
         let (leases, driver) =
             Leases::start(&store, clock.clone(), metrics.clone(), supervisor.shutdown().clone());
         supervisor.spawn("leases", TaskKind::Essential, driver);
         let peers = fleet.map(|fleet| {
-            Peers::start(&store, (&config, fleet), leases.loaded(), (clock.clone(), supervisor.clone()))
+            let metrics = metrics.fleet.clone();
+            Peers::start(
+                &store,
+                (&config, fleet),
+                leases.loaded(),
+                (clock.clone(), supervisor.clone(), metrics),
+            )
         });
         let backend = Arc::new(Backend {
             store,
@@ -75,6 +102,7 @@ impl Server {
             permissions,
             config,
             metrics,
+            traces,
             leases,
             peers,
             supervisor: supervisor.clone(),

@@ -7,5 +7,7 @@
 pub(crate) const SERVER: &str = "3.7.3";
 /// The version of the cluster: the release without its patch level.
 pub(crate) const CLUSTER: &str = "3.7.0";
+/// The same, as etcd's metrics have it.
+pub(crate) const CLUSTER_MINOR: &str = "3.7";
 /// The version of the storage format, as etcd would name it; Orlop's own format has a number of its own.
 pub(crate) const STORAGE: &str = "3.7.0";

@@ -34,7 +34,8 @@ impl WatchService {
     pub(crate) fn new(backend: Arc<Backend>) -> WatchService {
         let partition = backend.store.partition.clone();
         let hub = hub_of(&partition);
-        WatchService { backend, hub, history: Arc::new(PartitionHistory::new(partition)) }
+        let reads = backend.metrics.watch.history_reads.clone();
+        WatchService { backend, hub, history: Arc::new(PartitionHistory::counted(partition, reads)) }
     }
 }
 

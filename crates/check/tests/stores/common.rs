@@ -9,6 +9,7 @@ use bytes::Bytes;
 use check::{CheckFailure, Finding, Observer, Report};
 use engine::{Batch, Direction, Engine, KeySpan, MemoryEngine, Scan, Snapshot};
 use layout::KeySpace;
+use layout::map::PartitionMap;
 use model::{DeleteOp, Key, KeyRange, LeaseId, LeaseTtl, Op, PutLease, PutOp, PutValue, Revision, Txn};
 use partition::{Settings, Store, World};
 
@@ -32,6 +33,11 @@ pub struct Machine {
 
 impl Machine {
     pub async fn start(engine: Arc<MemoryEngine>) -> Machine {
+        Machine::founded(engine, &[]).await
+    }
+
+    /// A new store is split before these keys.
+    pub async fn founded(engine: Arc<MemoryEngine>, splits: &[&str]) -> Machine {
         let supervisor = Supervisor::new(Shutdown::new());
         let world = World {
             engine: engine.clone(),
@@ -39,7 +45,11 @@ impl Machine {
             random: Arc::new(SeededRandom::new(1)),
             supervisor: supervisor.clone(),
         };
-        let store = Store::open(world, Settings::new(space())).await.unwrap();
+        let store = {
+            let splits: Vec<_> = splits.iter().map(|split| key(split)).collect();
+            let partitions = PartitionMap::split_at(&splits).unwrap();
+            Store::open(world, Settings { partitions, ..Settings::new(space()) }).await.unwrap()
+        };
         Machine { engine, store, supervisor }
     }
 

@@ -14,7 +14,8 @@ use super::settings::{CONFIG_FILE, SETTINGS};
 use super::source::Source;
 use super::url::ListenUrl;
 use super::{
-    Config, EngineKind, LogConfig, LogFormat, PeerTlsConfig, TikvConfig, TlsConfig, environment, file, help,
+    Config, EngineKind, LogConfig, LogFormat, PeerTlsConfig, TikvConfig, TlsConfig, TracingConfig,
+    environment, file, help,
 };
 use crate::commands::{self, OperatorCommand, Parsed};
 
@@ -191,5 +192,12 @@ fn unset() -> Config {
         client_permissions_file: None,
         client_limits: ClientLimits::default(),
         log: LogConfig { level: Level::INFO, format: LogFormat::Human },
+        tracing: TracingConfig {
+            is_on: false,
+            address: String::new(),
+            service_name: String::new(),
+            instance_id: String::new(),
+            sampled_per_million: 0,
+        },
     }
 }

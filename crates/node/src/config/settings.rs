@@ -310,6 +310,58 @@ pub(crate) static SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "enable-distributed-tracing",
+        value: SWITCH,
+        default: "false",
+        family: Family::Etcd,
+        summary: "Trace requests, and send the traces to an OpenTelemetry collector",
+        detail: "A request is traced when its client says so in W3C's `traceparent` (kube-apiserver with its own tracing \
+                 does), or as `--distributed-tracing-sampling-rate` says. What a collector does not take is lost, and \
+                 holds up nothing.",
+        set: |config, value| {
+            values::choice(value, &SWITCH_POSITIONS).map(|is_on| config.tracing.is_on = is_on)
+        },
+    },
+    Setting {
+        name: "distributed-tracing-address",
+        value: "ADDRESS",
+        default: "localhost:4317",
+        family: Family::Etcd,
+        summary: "Where the collector takes OTLP over gRPC",
+        detail: "As `host:port`. Traces go in the clear and have the names of methods in them, never keys or values: a \
+                 collector elsewhere is reached through one on this machine.",
+        set: |config, value| values::address(value).map(|address| config.tracing.address = address),
+    },
+    Setting {
+        name: "distributed-tracing-service-name",
+        value: "NAME",
+        default: "orlop",
+        family: Family::Etcd,
+        summary: "The service that traces are of",
+        detail: "The same for all servers of a store (etcd says `etcd`).",
+        set: |config, value| values::name(value).map(|name| config.tracing.service_name = name.to_owned()),
+    },
+    Setting {
+        name: "distributed-tracing-instance-id",
+        value: "NAME",
+        default: "",
+        family: Family::Etcd,
+        summary: "Which server of the service traces are of",
+        detail: "Each server needs one of its own.",
+        set: |config, value| values::name(value).map(|name| config.tracing.instance_id = name.to_owned()),
+    },
+    Setting {
+        name: "distributed-tracing-sampling-rate",
+        value: "COUNT",
+        default: "0",
+        family: Family::Etcd,
+        summary: "How many requests in a million to trace where clients say nothing of it",
+        detail: "From 0 to 1000000. A traced write costs some microseconds of processor time more.",
+        set: |config, value| {
+            values::number(value, 0..=1_000_000).map(|count| config.tracing.sampled_per_million = count)
+        },
+    },
+    Setting {
         name: "log-level",
         value: "LEVEL",
         default: "info",

@@ -65,6 +65,17 @@ pub(crate) fn addresses(value: &str) -> Result<Vec<String>, String> {
     Ok(addresses)
 }
 
+/// One address of the form `host:port`.
+pub(crate) fn address(value: &str) -> Result<String, String> {
+    if value.trim().starts_with("https://") {
+        return Err(format!("{value}: TLS is not spoken there; expected host and port"));
+    }
+    match addresses(value)?.as_slice() {
+        [address] => Ok(address.clone()),
+        _ => Err(format!("{value}: expected one host and port, such as 127.0.0.1:4317")),
+    }
+}
+
 /// A whole number within bounds.
 pub(crate) fn number<T>(value: &str, bounds: RangeInclusive<T>) -> Result<T, String>
 where
@@ -111,6 +122,14 @@ pub(crate) fn partitions(value: &str) -> Result<PartitionMap, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_address_is_exactly_one_in_the_clear() {
+        assert_eq!(address("http://localhost:4317").unwrap(), "localhost:4317");
+        for wrong in ["", "a:1,b:1", "a", "https://a:1"] {
+            assert!(address(wrong).unwrap_err().contains("expected"), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn addresses_are_host_and_port_each_once() {

@@ -11,9 +11,11 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 use tonic::body::Body;
 use tonic::{Code, Status};
+use tracing::Span;
 
 use crate::error::EtcdError;
 use crate::metrics::Method;
+use crate::trace;
 
 /// A call that is counted from its begin to its end, whichever way it ends.
 pub(super) struct Counted {
@@ -22,12 +24,15 @@ pub(super) struct Counted {
     sent_bytes: Counter,
     clock: Arc<dyn Clock>,
     started_at: Duration,
+    /// Of a call that is traced.
+    span: Span,
     /// How it ended; a call that was dropped before was cancelled.
     code: Option<Code>,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        trace::end(&self.span, self.code.unwrap_or(Code::Cancelled));
         if let Some(method) = &self.method {
             method.end(self.code.unwrap_or(Code::Cancelled), self.started_at, self.clock.now());
         }
@@ -48,13 +53,20 @@ impl Counted {
     pub(super) fn begin(method: Arc<Method>, sent_bytes: Counter, clock: Arc<dyn Clock>) -> Counted {
         method.begin();
         let started_at = clock.now();
-        Counted { method: Some(method), sent_bytes, clock, started_at, code: None }
+        Counted { method: Some(method), sent_bytes, clock, started_at, span: Span::none(), code: None }
     }
 
     /// Goes along with a call of another member, which counts it if it is a client's.
     pub(super) fn elsewhere(clock: Arc<dyn Clock>) -> Counted {
         let started_at = clock.now();
-        Counted { method: None, sent_bytes: Counter::default(), clock, started_at, code: None }
+        let sent_bytes = Counter::default();
+        Counted { method: None, sent_bytes, clock, started_at, span: Span::none(), code: None }
+    }
+
+    /// Ends this span with the call.
+    pub(super) fn traced(mut self, span: Span) -> Counted {
+        self.span = span;
+        self
     }
 
     /// Goes on with the response's body. `code` is the call's if the headers tell it already; `stopping` ends the

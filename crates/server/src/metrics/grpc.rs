@@ -5,14 +5,15 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tonic::Code;
 
-/// The default buckets of Go's gRPC metrics, in seconds.
-const BUCKETS_SECS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+use super::Histogram;
+
+/// The default buckets of Go's gRPC metrics, and two below them: most calls take less than the first of those.
+const BUCKETS_MILLIS: [u64; 13] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -56,10 +57,15 @@ impl GrpcMetrics {
     pub(super) fn new(registry: &mut Registry) -> GrpcMetrics {
         let started = Family::<Labels, Counter>::default();
         let handled = Family::<HandledLabels, Counter>::default();
-        let seconds = Family::<Labels, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS_SECS));
+        let seconds =
+            Family::<Labels, Histogram>::new_with_constructor(|| Histogram::of_millis(&BUCKETS_MILLIS));
         registry.register("grpc_server_started", "Calls begun", started.clone());
         registry.register("grpc_server_handled", "Calls ended, by their code", handled.clone());
-        registry.register("grpc_server_handling_seconds", "How long calls took", seconds.clone());
+        registry.register(
+            "grpc_server_handling_seconds",
+            "How long calls took; a stream counts until it ends",
+            seconds.clone(),
+        );
         let (received_bytes, sent_bytes) = (Counter::default(), Counter::default());
         let help = "Bytes of gRPC messages received from clients";
         registry.register("etcd_network_client_grpc_received_bytes", help, received_bytes.clone());
@@ -119,7 +125,7 @@ impl Method {
         if let Some(handled) = self.handled.get(code as usize) {
             handled.inc();
         }
-        self.seconds.observe(now.saturating_sub(started_at).as_secs_f64());
+        self.seconds.observe(now.saturating_sub(started_at));
     }
 }
 

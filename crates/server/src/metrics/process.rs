@@ -30,18 +30,31 @@ impl Collector for Process {
         };
         gauge("process_resident_memory_bytes", "Resident memory.", status_bytes("VmRSS:"))?;
         gauge("process_virtual_memory_bytes", "Virtual memory.", status_bytes("VmSize:"))?;
-        gauge("process_open_fds", "Open file descriptors.", open_files())?;
-        gauge("process_max_fds", "The limit of open file descriptors.", open_files_max())?;
+        gauge(
+            "process_virtual_memory_max_bytes",
+            "The limit of virtual memory.",
+            limit("Max address space"),
+        )?;
+        let (used, most) = (open_files(), limit("Max open files"));
+        gauge("process_open_fds", "Open file descriptors.", used)?;
+        gauge("process_max_fds", "The limit of open file descriptors.", most)?;
+        gauge("os_fd_used", "Open file descriptors.", used)?;
+        gauge("os_fd_limit", "The limit of open file descriptors.", most)?;
         let start = start_unix_secs();
         gauge("process_start_time_seconds", "The unix time of the process's start.", start)?;
-        if let Some(secs) = cpu_secs() {
-            let counter = ConstCounter::new(secs);
-            let help = "Processor time used.";
-            let encoder =
-                encoder.encode_descriptor("process_cpu_seconds", help, None, counter.metric_type())?;
-            counter.encode(encoder)?;
-        }
-        Ok(())
+        let mut counter = |name: &str, help: &str, value: Option<f64>| -> fmt::Result {
+            let Some(value) = value else { return Ok(()) };
+            let counter = ConstCounter::new(value);
+            let encoder = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(encoder)
+        };
+        counter("process_cpu_seconds", "Processor time used.", cpu_secs())?;
+        let network = std::fs::read_to_string("/proc/self/net/netstat").unwrap_or_default();
+        let (received, sent) = (octets(&network, "InOctets"), octets(&network, "OutOctets"));
+        let help = "Bytes received by all processes of the network namespace.";
+        counter("process_network_receive_bytes", help, received)?;
+        let help = "Bytes sent by all processes of the network namespace.";
+        counter("process_network_transmit_bytes", help, sent)
     }
 }
 
@@ -57,10 +70,22 @@ fn open_files() -> Option<f64> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as f64)
 }
 
-fn open_files_max() -> Option<f64> {
+/// A soft limit of the process; as Go's metrics have it, the largest number when there is none.
+fn limit(name: &str) -> Option<f64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX as f64),
+        limit => limit.parse().ok(),
+    }
+}
+
+/// A number of the kernel's table of the IP protocol: a line of names, then a line of their values.
+fn octets(netstat: &str, name: &str) -> Option<f64> {
+    let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("IpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let place = names.split_whitespace().position(|found| found == name)?;
+    values.split_whitespace().nth(place)?.parse().ok()
 }
 
 /// The fields of `/proc/self/stat` behind the process's name, which may hold anything; the first is number 3.
@@ -95,8 +120,11 @@ mod tests {
     #[test]
     fn the_kernel_tells_about_this_process() {
         assert!(status_bytes("VmRSS:").unwrap() > 1_000_000.0);
-        assert!(open_files().unwrap() >= 3.0 && open_files_max().unwrap() > 3.0);
+        assert!(open_files().unwrap() >= 3.0 && limit("Max open files").unwrap() > 3.0);
         assert!(start_unix_secs().unwrap() > 1_700_000_000.0);
-        assert!(cpu_secs().is_some());
+        assert!(cpu_secs().is_some() && limit("Max address space").unwrap() > 0.0);
+        let netstat = "TcpExt: A B\nTcpExt: 1 2\nIpExt: InOctets OutOctets\nIpExt: 3 4\n";
+        assert_eq!((octets(netstat, "InOctets"), octets(netstat, "OutOctets")), (Some(3.0), Some(4.0)));
+        assert_eq!(octets(netstat, "B"), None);
     }
 }

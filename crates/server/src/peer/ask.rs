@@ -11,7 +11,8 @@ use proto::peer::{ConfirmRequest, ConfirmResponse};
 use tracing::debug;
 
 use super::convert::revision_from_wire;
-use super::{Connection, Route, Standing, remote};
+use super::{Connection, Heard, Route, Standing, remote};
+use crate::metrics::FleetMetrics;
 
 /// How long a question to the leader is tried: through a change of leaders. etcd's reads wait as long for theirs.
 const ASK_TIME_MAX: Duration = Duration::from_secs(5);
@@ -21,6 +22,8 @@ pub(crate) type Answer = Result<Confirmed, NotConfirmed>;
 
 /// Asks the leader, whoever that is; a question serves all who came before it was sent.
 pub(crate) struct Question {
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) metrics: Arc<FleetMetrics>,
     pub(crate) cluster_id: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) standing: Standing,
@@ -36,6 +39,7 @@ impl Question {
             biased;
             answer = self.ask_on() => answer,
             () = self.clock.sleep_until(late) => {
+                self.metrics.questions_failed.inc();
                 Err(NotConfirmed::NoLeader(self.standing.link.trouble()))
             }
         }
@@ -68,10 +72,9 @@ impl Question {
         let answered =
             remote::client(connection).confirm(request).await.map_err(|status| status.to_string())?;
         let ConfirmResponse { revision, compacted, .. } = answered.into_inner();
-        Ok(Confirmed {
-            revision: revision_from_wire(revision)?,
-            compacted: compacted.map(revision_from_wire).transpose()?,
-        })
+        let revision = revision_from_wire(revision)?;
+        self.heard.of(revision);
+        Ok(Confirmed { revision, compacted: compacted.map(revision_from_wire).transpose()? })
     }
 }
 

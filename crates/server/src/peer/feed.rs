@@ -62,6 +62,11 @@ impl Feeds {
         Some(Feed { feeds: self.clone(), shared })
     }
 
+    /// How many follow.
+    pub(crate) fn count(&self) -> usize {
+        self.feeds.lock().len()
+    }
+
     /// Hands an item to all; it is made only if there is anybody.
     fn hand(&self, item: impl FnOnce() -> FollowResponse) {
         let feeds = self.feeds.lock();

@@ -12,7 +12,8 @@ use tonic::Streaming;
 use tracing::{debug, info, warn};
 
 use super::convert::{batch_from_wire, revision_from_wire};
-use super::{Connection, Link, remote};
+use super::{Connection, Heard, Link, remote};
+use crate::metrics::FleetMetrics;
 
 /// The pause before a stream that broke is made again: doubled each time, up to the maximum.
 const AGAIN_AFTER_MIN: Duration = Duration::from_millis(10);
@@ -53,6 +54,8 @@ enum End {
 /// Follows until `shutdown`, or until this process leads. Never stops otherwise: an error is one that only a new start
 /// helps against.
 pub(crate) struct Following {
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) metrics: Arc<FleetMetrics>,
     pub(crate) store: Store,
     pub(crate) link: Link,
     pub(crate) clock: Arc<dyn Clock>,
@@ -173,7 +176,10 @@ impl Following {
         }
         if let Some(published) = published {
             let through = match revision_from_wire(published) {
-                Ok(published) => Through::Published(published),
+                Ok(published) => {
+                    self.heard.of(published);
+                    Through::Published(published)
+                }
                 Err(reason) => return Ok(Err(reason)),
             };
             if let Err(reason) = self.read_log(through).await? {
@@ -181,7 +187,10 @@ impl Following {
             }
         }
         let batch = match batch.map(batch_from_wire).transpose() {
-            Ok(Some(batch)) => Arc::new(batch),
+            Ok(Some(batch)) => {
+                self.heard.of(batch.revision);
+                Arc::new(batch)
+            }
             Ok(None) => return Ok(Ok(())),
             Err(reason) => return Ok(Err(reason)),
         };
@@ -200,6 +209,7 @@ impl Following {
 
     /// Reads the log so far; the inner error says why the engine does not answer.
     async fn read_log(&self, through: Through) -> Result<Result<(), String>, Lost> {
+        self.metrics.log_reads.inc();
         match self.store.replica().catch_up(through).await {
             Ok(_) => Ok(Ok(())),
             Err(ReadFailure::Unavailable(reason)) => {

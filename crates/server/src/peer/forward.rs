@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use super::{Connection, Peers, Route, answers, caller};
 use crate::clients::Caller;
 use crate::error::EtcdError;
+use crate::trace;
 use passed::Passed;
 
 /// What has to be done by the leader: whatever changes something, and what the leader alone knows.
@@ -65,6 +66,13 @@ impl Room {
             calls: Semaphore::new(FORWARDED_MAX),
             bytes: Semaphore::new(FORWARDED_BYTES_MAX / BYTES_PER_PERMIT),
         }
+    }
+
+    /// How many calls are being forwarded, and about how many bytes they take.
+    pub(crate) fn taken(&self) -> (usize, usize) {
+        let calls = FORWARDED_MAX.saturating_sub(self.calls.available_permits());
+        let permits = FORWARDED_BYTES_MAX / BYTES_PER_PERMIT;
+        (calls, permits.saturating_sub(self.bytes.available_permits()) * BYTES_PER_PERMIT)
     }
 
     async fn for_bytes(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Status> {
@@ -120,6 +128,15 @@ impl Forwarding<'_> {
             true => self.pass_through(request, late).await,
             false => self.send_buffered(request, late).await,
         };
+        let metrics = &self.peers.metrics;
+        match &done {
+            Ok(Forwarded::Answered(_)) => drop(metrics.forwarded.inc()),
+            Ok(Forwarded::Here(_)) => {}
+            Err(status) if status.message() == EtcdError::Timeout.text() => {
+                metrics.forwarded_perhaps.inc();
+            }
+            Err(_) => drop(metrics.not_forwarded.inc()),
+        }
         done.unwrap_or_else(|status| Forwarded::Answered(status.into_http()))
     }
 
@@ -206,6 +223,7 @@ impl Forwarding<'_> {
         OF_A_CONNECTION.iter().for_each(|name| drop(headers.remove(name)));
         answers::mark(&mut headers, self.peers.cluster_id);
         caller::name(&mut headers, head.extensions.get::<Arc<Caller>>().map(AsRef::as_ref));
+        trace::pass_on(&mut headers);
         *request.headers_mut() = headers;
         Ok(request)
     }

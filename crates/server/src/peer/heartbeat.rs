@@ -89,6 +89,7 @@ impl Heartbeat {
         }
         let Some(connection) = self.peers.standing.link.connection() else { return Ok(()) };
         let leader = connection.peer.clone();
+        let begun = self.clock.now();
         let answer = tokio::select! {
             biased;
             answer = join(&self.peers, connection, false) => answer,
@@ -96,6 +97,8 @@ impl Heartbeat {
         };
         match answer {
             Ok(JoinResponse { refusal, cluster_id, members, alarms, .. }) => {
+                let id = fleet::member_id(self.peers.cluster_id, &leader.name);
+                self.peers.metrics.round_trip(id, self.clock.now().saturating_sub(begun));
                 let own = &self.peers.own.name;
                 let before = members.iter().filter(|member| member.name != leader.name && member.name < *own);
                 self.rank.store(u32::try_from(before.count()).unwrap_or(u32::MAX), Ordering::Relaxed);
@@ -107,6 +110,7 @@ impl Heartbeat {
                 self.judge(refusal, cluster_id, &leader)
             }
             Err(error) => {
+                self.peers.metrics.heartbeats_failed.inc();
                 debug!(leader = leader.name, error, "the leader does not answer");
                 Ok(())
             }

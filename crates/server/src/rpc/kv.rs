@@ -10,6 +10,7 @@ use proto::etcdserverpb::{
 use proto::service::kv_server::Kv;
 use proto::spliced::{DeleteRangeResponse, PutResponse, RangeResponse, RangeStreamResponse, TxnResponse};
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use super::answer::sendable;
 use super::range_stream;
@@ -75,11 +76,12 @@ async fn read(
     loop {
         tries += 1;
         let read = async {
+            let confirm = base::step("confirm");
             let view = match serializable {
-                true => partition.serializable_view(op.revision).await?,
-                false => partition.view(op.revision).await?,
+                true => partition.serializable_view(op.revision).instrument(confirm).await?,
+                false => partition.view(op.revision).instrument(confirm).await?,
             };
-            Ok((view.newest(), view.range(op).await?))
+            Ok((view.newest(), view.range(op).instrument(base::step("read")).await?))
         };
         match read.await {
             Err(ReadFailure::Compacted(_)) if op.revision == ReadRevision::Latest && tries < READS_MAX => {}

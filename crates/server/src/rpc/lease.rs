@@ -71,6 +71,8 @@ impl Lease for LeaseService {
         self.0.admit(LEASE_COST_BYTES).await?;
         let ttl = LeaseTtl::clamped(ttl, TTL_SECS_MIN).ok_or(EtcdError::LeaseTtlTooLarge)?;
         let lease = self.0.within_timeout(self.grant(id, ttl)).await?;
+        let granted = u64::try_from(ttl.secs()).unwrap_or_default();
+        self.0.metrics.leases.ttl_secs.observe(Duration::from_secs(granted));
         let header = self.0.newest_header();
         Ok(Response::new(LeaseGrantResponse { header, id: lease.0, ttl: ttl.secs(), error: String::new() }))
     }

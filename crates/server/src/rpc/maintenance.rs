@@ -5,6 +5,7 @@ use futures_util::stream::BoxStream;
 use layout::system::Alarm;
 use model::{ReadRevision, Revision};
 use partition::ReadFailure;
+use prometheus_client::metrics::gauge::Gauge;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo,
@@ -98,6 +99,22 @@ impl MaintenanceService {
     }
 }
 
+/// Counts as one of those under way until it is dropped.
+struct Counting<'a>(&'a Gauge);
+
+impl Counting<'_> {
+    fn begin(gauge: &Gauge) -> Counting<'_> {
+        gauge.inc();
+        Counting(gauge)
+    }
+}
+
+impl Drop for Counting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 #[async_trait]
 impl Maintenance for MaintenanceService {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
@@ -123,14 +140,21 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<DefragmentResponse>, Status> {
         self.0.access(request.extensions()).administer()?;
         info!("giving space back");
+        let metrics = &self.0.metrics.maintenance;
+        let under_way = Counting::begin(&metrics.defragmenting);
+        let begun = self.0.clock.now();
         self.0.engine.reclaim().await.map_err(engine_failure)?;
+        metrics.defragment_secs.observe(self.0.clock.now().saturating_sub(begun));
+        drop(under_way);
         // etcd leaves the header out.
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, request: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
         self.0.access(request.extensions()).administer()?;
+        let begun = self.0.clock.now();
         let hash = hash::of_everything(&self.0.store).await.map_err(failure::read)?;
+        self.0.metrics.maintenance.hash_secs.observe(self.0.clock.now().saturating_sub(begun));
         Ok(Response::new(HashResponse { header: self.0.header(hash.newest), hash: hash.hash }))
     }
 
@@ -140,7 +164,9 @@ impl Maintenance for MaintenanceService {
             ..=0 => ReadRevision::Latest,
             revision => ReadRevision::At(Revision::new(revision)),
         };
+        let begun = self.0.clock.now();
         let hash = hash::of_keys(&self.0.store, at).await.map_err(failure::read)?;
+        self.0.metrics.maintenance.hash_keys_secs.observe(self.0.clock.now().saturating_sub(begun));
         Ok(Response::new(HashKvResponse {
             header: self.0.header(hash.newest),
             hash: hash.hash,

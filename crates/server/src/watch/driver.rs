@@ -230,6 +230,13 @@ impl Driver {
                     return;
                 }
                 self.backend.metrics.watch.events.inc_by(events.len() as u64);
+                if let Some(traces) = &self.backend.traces {
+                    traces.delivered(id.0, &events);
+                }
+                if let Some((last, _)) = events.last() {
+                    let now = self.backend.clock.now();
+                    self.backend.metrics.published.delivered(last.change.revision, now);
+                }
                 let encoded = events.into_iter().map(|(event, previous)| to_proto::event(&event, previous));
                 let events: Vec<Bytes> = encoded.collect();
                 let response = WatchResponse { events, ..self.response(revision, id.0) };

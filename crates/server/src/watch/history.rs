@@ -4,23 +4,32 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::{Event, EventBatch, KeyRange, Revision};
 use partition::{Follower, Partition, ReadFailure};
+use prometheus_client::metrics::counter::Counter;
 use watch::{History, HistoryError, HistoryPage, Hub};
 
 /// A partition's past, for watchers.
 pub struct PartitionHistory {
     partition: Partition,
+    /// Steps that were read.
+    reads: Counter,
 }
 
 impl PartitionHistory {
     /// The past of `partition`.
     pub fn new(partition: Partition) -> PartitionHistory {
-        PartitionHistory { partition }
+        PartitionHistory::counted(partition, Counter::default())
+    }
+
+    /// The past of `partition`, of which each step that is read is counted.
+    pub(crate) fn counted(partition: Partition, reads: Counter) -> PartitionHistory {
+        PartitionHistory { partition, reads }
     }
 }
 
 #[async_trait]
 impl History for PartitionHistory {
     async fn events(&self, from: Revision, range: &KeyRange) -> Result<HistoryPage, HistoryError> {
+        self.reads.inc();
         let page = self.partition.events(from, range).await.map_err(history_error)?;
         Ok(HistoryPage { events: page.events, through: page.through })
     }

@@ -68,6 +68,7 @@ impl TestServer {
             random,
             supervisor: supervisor.clone(),
             permissions: None,
+            tracing: None,
             config: config.clone(),
             metrics,
             registry: Arc::new(registry),

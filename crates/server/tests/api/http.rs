@@ -1,3 +1,7 @@
+use proto::etcdserverpb::watch_request::RequestUnion;
+use proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
+use tokio_stream::StreamExt;
+
 use crate::harness::{TestServer, all, put_of};
 
 const OK: &str = "HTTP/1.1 200 OK";
@@ -40,6 +44,23 @@ async fn other_paths_and_methods_are_refused() {
     let (status, headers, _) = server.http("POST", "/health", "content-length: 0\r\n").await;
     assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
     assert!(headers.contains("allow: GET"), "{headers}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn it_is_measured_how_late_a_watcher_hears() {
+    let server = TestServer::start().await;
+    let create = WatchCreateRequest { key: b"a".to_vec().into(), ..WatchCreateRequest::default() };
+    let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    let requests = tokio_stream::iter([request]).chain(tokio_stream::pending());
+    let mut responses = server.watch().watch(requests).await.unwrap().into_inner();
+    assert!(responses.message().await.unwrap().unwrap().created);
+    server.put("a", "1").await;
+    assert_eq!(responses.message().await.unwrap().unwrap().events.len(), 1);
+    let (_, metrics) = server.get("/metrics").await;
+    let line = "orlop_watch_delivery_seconds_count 1";
+    assert!(metrics.lines().any(|found| found == line), "{line} is missing in\n{metrics}");
+    drop(responses);
     server.stop().await;
 }
 
@@ -87,6 +108,13 @@ async fn metrics_have_etcds_names() {
         "grpc_server_started_total{grpc_type=\"bidi_stream\",grpc_service=\"etcdserverpb.Watch\",\
          grpc_method=\"Watch\"} 0",
         "# TYPE etcd_mvcc_put_total counter",
+        "etcd_cluster_version{cluster_version=\"3.7\"} 1",
+        "orlop_partition_batch_revisions_count{partition=\"1\"} 1",
+        "orlop_partition_owned{partition=\"0\"} 1",
+        "orlop_partition_queue_transactions{partition=\"1\"} 0",
+        "orlop_writes_undetermined_total 0",
+        "orlop_members 1",
+        "orlop_runtime_workers 1",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line} is missing in\n{metrics}");
     }
@@ -100,6 +128,9 @@ async fn metrics_have_etcds_names() {
         "process_cpu_seconds_total ",
         "process_open_fds ",
         "process_start_time_seconds ",
+        "process_network_receive_bytes_total ",
+        "os_fd_limit ",
+        "orlop_runtime_busy_seconds_total{worker=\"0\"} ",
     ] {
         assert!(metrics.lines().any(|found| found.starts_with(name)), "{name} is missing");
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use kubernetes::{Node, describe};
 use layout::log::{Body, PartitionId, SystemChange};
+use layout::map::PARTITIONS_MAX;
 use layout::object::{Object, meta_of, value_of};
 use layout::system::{Alarm, SystemRecord};
 use layout::{Damaged, KeySpace};
@@ -47,7 +48,19 @@ pub(super) fn meta(space: &KeySpace, key: &Bytes, value: &Bytes) -> Entry {
             ("peer_url", Node::text(leader.peer_url)),
         ]));
     }
-    for partition in [PartitionId::SYSTEM, PartitionId(1)] {
+    if *key == space.partitions_key() {
+        let map = space.decode_partitions(value).map_err(text)?;
+        let partition = |(place, id): (usize, PartitionId)| {
+            let start = map.splits().nth(place.wrapping_sub(1)).cloned().unwrap_or_default();
+            Node::map([
+                ("partition", Node::number(id.0)),
+                ("start", Node::text(String::from_utf8_lossy(&start).into_owned())),
+            ])
+        };
+        let partitions = map.ids().enumerate().map(partition).collect();
+        return Ok(Node::map([("name", Node::text("partitions")), ("partitions", Node::List(partitions))]));
+    }
+    for partition in (0..=PARTITIONS_MAX as u32).map(PartitionId) {
         if *key == space.reclaimed_key(partition) {
             let reclaimed = space.decode_reclaimed(partition, value).map_err(text)?;
             return Ok(Node::map([
