@@ -357,7 +357,7 @@ impl Sequencer {
         held.iter().map(&mut body).collect()
     }
 
-    fn settle(&mut self, round: Round, outcome: Result<(), AppendError>) -> Result<(), Failure> {
+    fn settle(&mut self, mut round: Round, outcome: Result<(), AppendError>) -> Result<(), Failure> {
         match outcome {
             Ok(()) => {
                 self.publish(round);
@@ -376,6 +376,8 @@ impl Sequencer {
                 Err(Failure { task: "sequencer", reason })
             }
             Err(AppendError::Unknown(reason)) => {
+                // Its numbers stay open: it may have happened, and nothing above it may be shown as if it had not.
+                drop(round.numbers.take());
                 self.fail(round, &TxnFailure::Undetermined(reason.clone()));
                 Err(Failure { task: "sequencer", reason })
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::fault::CommitFault;
+use engine::fault::{CommitFault, ReadFault};
 use layout::log::{Body, PartitionId};
 use layout::map::PartitionMap;
 use model::{EventBatch, KeyRange, LeaseId, LeaseTtl, Op, RangeOp, ReadRevision, Revision, Txn};
@@ -236,4 +236,22 @@ async fn who_joins_while_a_write_is_on_its_way_misses_nothing() {
         assert_eq!(follower.put("z", "2").await.get(), 5);
         assert!(owner.txn(put("a", "3")).await.is_err(), "it was taken over");
     }
+}
+
+#[tokio::test]
+async fn what_may_have_happened_is_not_passed_over_by_what_comes_after() {
+    let machine = Machine::start(halves(retentive())).await;
+    let partition = machine.store.partition.clone();
+    machine.engine.script_commits([CommitFault::UndeterminedApplied]);
+    machine.engine.script_reads([ReadFault::Corrupt]);
+    let (unclear, later) = tokio::join!(machine.txn(put("a", "1")), machine.txn(put("z", "1")));
+    assert!(matches!(unclear, Err(TxnFailure::Undetermined(_))), "{unclear:?}");
+    assert_eq!(later.unwrap().revision.get(), 3, "it was on its way, and is there");
+    // 2 is durable, and this process does not know it: it ends, and until then shows no state with 3 and without 2.
+    let refused = partition.view(ReadRevision::Latest).await.map(drop).unwrap_err();
+    assert_eq!(refused, ReadFailure::Unavailable(NotConfirmed::Behind.to_string()));
+    machine.supervisor.shutdown().begun().await;
+    drop(partition);
+    let machine = machine.restart().await;
+    assert_eq!(keys_at(&machine.store.partition, ReadRevision::Latest).await, (3, 2));
 }
