@@ -73,7 +73,7 @@ impl Life {
             Step::Txn(request) => {
                 // What is refused before it runs is the business of another target.
                 let Ok(txn) = convert::txn(request, convert::TXN_OPS_MAX_DEFAULT) else { return };
-                let answered = self.store.partition.txn(txn.clone()).await;
+                let answered = self.store.keys.txn(txn.clone()).await;
                 let answered = answered.map(|outcome| (outcome.revision.get(), outcome.branch));
                 let expected = self.model.txn(&txn);
                 let answered = answered.map_err(refusal).map(|(revision, branch)| {
@@ -93,7 +93,7 @@ impl Life {
                 let expected = self.model.compact(revision.get());
                 assert_eq!(answered.map_err(system_refusal), expected);
                 if expected.is_ok() {
-                    self.store.partition.reclaimed(revision).await;
+                    self.store.keys.reclaimed(revision).await;
                 }
             }
             Step::Grant(lease) => {
@@ -111,8 +111,8 @@ impl Life {
                 stop(&old).await;
             }
         }
-        assert_eq!(self.store.partition.revision().get(), self.model.revision());
-        assert_eq!(self.store.partition.key_count(), self.model.newest().len());
+        assert_eq!(self.store.keys.revision().get(), self.model.revision());
+        assert_eq!(self.store.keys.key_count(), self.model.newest().len());
     }
 
     /// Ends a lease as the server does: its keys first, a few at a time.
@@ -123,10 +123,9 @@ impl Life {
         if begun.is_err() {
             return;
         }
-        assert_eq!(self.store.partition.attached(lease), self.model.attached(lease));
+        assert_eq!(self.store.keys.attached(lease), self.model.attached(lease));
         loop {
-            let gone =
-                self.store.partition.delete_attached(lease, 2).await.expect("the engine takes everything");
+            let gone = self.store.keys.delete_attached(lease, 2).await.expect("the engine takes everything");
             assert_eq!((gone.deleted, gone.left), self.model.delete_attached(lease, 2));
             if gone.left == 0 {
                 break;
@@ -136,7 +135,7 @@ impl Life {
     }
 
     async fn range(&self, op: &RangeOp) -> Result<Ranged, Refusal> {
-        let view = self.store.partition.view(op.revision).await.map_err(|it| refusal(it.into()))?;
+        let view = self.store.keys.view(op.revision).await.map_err(|it| refusal(it.into()))?;
         let outcome = view.range(op).await.map_err(|it| refusal(it.into()))?;
         Ok(ranged(outcome))
     }
@@ -154,10 +153,9 @@ impl Life {
         let mut told = Vec::new();
         let mut next = Revision::new(floor + 1);
         while next.get() <= newest {
-            let page =
-                self.store.partition.events(next, &KeyRange::all()).await.expect("it is not compacted");
+            let page = self.store.keys.events(next, &KeyRange::all()).await.expect("it is not compacted");
             for event in &page.events {
-                let previous = self.store.partition.previous(event).await.expect("it is not compacted");
+                let previous = self.store.keys.previous(event).await.expect("it is not compacted");
                 told.push((
                     event.change.revision.get(),
                     decode(&event.key_value),

@@ -143,7 +143,7 @@ impl App {
             supervisor.spawn("candidate", TaskKind::Essential, stands);
         }
         tend(config, &world, &engine, (supervisor, store.leading()));
-        let (key_count, revision) = (store.partition.key_count(), store.partition.revision().get());
+        let (key_count, revision) = (store.keys.key_count(), store.keys.revision().get());
         let (served, clock) = (store.clone(), world.clock.clone());
         let parts = server::Parts {
             config: server_config(config, store.cluster_id, advertised.clone()),

@@ -1,12 +1,13 @@
-//! A partition: a contiguous range of user keys with one log and one owner, and all that the owner does with it.
+//! The user keys, and all that is done with them: partitions, each a contiguous range of keys with one log and one owner,
+//! over one state in memory.
 //!
-//! A write travels [`Partition::txn`] → the sequencer (evaluated against the index, together with all that wait) →
-//! one engine batch that inserts the log's next slot → publication (history, followers) → the answer. A read opens
-//! a [`View`] at one exact revision and pages through it. Watchers follow the published batches and read what lies
-//! further back through [`Partition::events`].
+//! A write travels [`UserKeys::txn`] → the sequencer of its partition, or the one for several (evaluated against the index,
+//! together with all that wait) → one engine batch that inserts the log's next slot → publication in the order of revisions
+//! (history, followers), and the answer. A read opens a [`View`] at one exact revision and pages through it. Watchers follow
+//! the published batches and read what lies further back through [`UserKeys::events`].
 //!
-//! A process that does not own the partition has the same state as a [`Replica`], fed with what the owner publishes or
-//! from the log; it becomes the owner through a [`Candidate`], without loading anything again.
+//! A process that does not own the partitions has the same state as a [`Replica`], fed with what the owner publishes or
+//! from the logs; it becomes the owner through a [`Candidate`], without loading anything again.
 //!
 //! This crate must never depend on the wire protocol, on how watchers and leases are driven, or on which engine it
 //! runs on.
@@ -28,7 +29,6 @@ mod log_writer;
 mod numbering;
 mod open;
 mod outcome;
-mod partition;
 mod pins;
 mod range;
 mod reader;
@@ -40,6 +40,7 @@ mod sequencer;
 mod state;
 mod system;
 mod traced;
+mod user_keys;
 mod values;
 
 pub use error::{ReadFailure, SystemFailure, TxnFailure};
@@ -50,10 +51,10 @@ pub use leadership::{LeaderLease, NotConfirmed};
 pub use log_reader::{Content, LogFailure, LogHead, LogItem, LogPage, LogReader};
 pub use open::{Candidate, OpenFailure, Presence, Settings, Store, World};
 pub use outcome::{BranchOutcome, OpOutcome, RangeOutcome, TxnOutcome};
-pub use partition::{Partition, Waiting};
 pub use reader::{Chunk, ChunkLimits, Facts, View};
 pub use replica::{Applied, Replica, Through, event_of};
 pub use role::{Authority, Confirmed};
 pub use sequencer::Detached;
 pub use state::Follower;
 pub use system::{System, SystemFollower};
+pub use user_keys::{UserKeys, Waiting};

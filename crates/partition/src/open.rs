@@ -18,10 +18,10 @@ use tokio::sync::watch;
 
 use crate::error::ReadFailure;
 use crate::leadership::{LeaderLease, Leadership, NotConfirmed};
-use crate::partition::Partition;
 use crate::replica::{Replica, Through};
 use crate::role::{Authority, Confirmed, Role};
 use crate::system::System;
+use crate::user_keys::UserKeys;
 pub use candidate::Candidate;
 
 /// What opening a store needs to know.
@@ -107,7 +107,7 @@ pub struct Presence {
 #[derive(Clone)]
 pub struct Store {
     /// The user keys, of all partitions.
-    pub partition: Partition,
+    pub keys: UserKeys,
     /// Leases, alarms and the compacted revision.
     pub system: System,
     /// The cluster's random name, never zero.
@@ -186,7 +186,7 @@ impl Store {
     /// Completes when what was loaded may be shown: the leader has published it too, or this process leads. Until then
     /// nothing here may be served.
     pub async fn ready(&self) -> Result<(), NotConfirmed> {
-        let loaded = self.partition.revision();
+        let loaded = self.keys.revision();
         let mut leading = self.leading();
         tokio::select! {
             biased;

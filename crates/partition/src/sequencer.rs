@@ -377,7 +377,7 @@ impl Sequencer {
             }
             Err(AppendError::Unknown(reason)) => {
                 // Its numbers stay open: it may have happened, and nothing above it may be shown as if it had not.
-                drop(round.numbers.take());
+                round.numbers = None;
                 self.fail(round, &TxnFailure::Undetermined(reason.clone()));
                 Err(Failure { task: "sequencer", reason })
             }

@@ -15,9 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::error::SystemFailure;
 use crate::evaluate::Leases;
 use crate::leadership::{Leadership, NotConfirmed};
-use crate::partition::Partition;
 use crate::role::Role;
 use crate::state::Compacted;
+use crate::user_keys::UserKeys;
 
 pub(crate) use sequencer::{Command, SystemSequencer};
 pub(crate) use trail::{Holds, Trail};
@@ -115,7 +115,7 @@ pub struct System {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) leadership: Leadership,
     pub(crate) role: Arc<Role>,
-    pub(crate) keys: Partition,
+    pub(crate) keys: UserKeys,
 }
 
 impl System {

@@ -83,7 +83,7 @@ impl Backend {
 
     /// The header of an answer at the newest revision.
     pub(crate) fn newest_header(&self) -> Option<ResponseHeader> {
-        self.header(self.store.partition.revision())
+        self.header(self.store.keys.revision())
     }
 
     /// Runs a change until it is done or the request has taken too long; it may still happen then.

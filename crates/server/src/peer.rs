@@ -120,7 +120,7 @@ impl Peers {
 
         let rank = Arc::<AtomicU32>::default();
         let feeds = Arc::new(Feeds::default());
-        store.partition.follow(feeds.clone());
+        store.keys.follow(feeds.clone());
         store.system.follow(feeds.clone());
         let following = follow::Following {
             heard: heard.clone(),

@@ -77,11 +77,11 @@ impl Server {
         } = parts;
         let traces = parts.tracing.map(|tracing| Arc::new(Traces::new(tracing, random.clone())));
         if let Some(traces) = traces.clone() {
-            store.partition.follow(traces);
+            store.keys.follow(traces);
         }
         // Before whoever hands out events: it notes when they were published.
         let counting = CountingFollower { metrics: metrics.published.clone(), clock: clock.clone() };
-        store.partition.follow(Arc::new(counting));
+        store.keys.follow(Arc::new(counting));
         let (leases, driver) =
             Leases::start(&store, clock.clone(), metrics.clone(), supervisor.shutdown().clone());
         supervisor.spawn("leases", TaskKind::Essential, driver);

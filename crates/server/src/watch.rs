@@ -32,7 +32,7 @@ pub(crate) struct WatchService {
 impl WatchService {
     /// The service over the backend's partition; one for a backend, because each follows the partition.
     pub(crate) fn new(backend: Arc<Backend>) -> WatchService {
-        let partition = backend.store.partition.clone();
+        let partition = backend.store.keys.clone();
         let hub = hub_of(&partition);
         let reads = backend.metrics.watch.history_reads.clone();
         WatchService { backend, hub, history: Arc::new(PartitionHistory::counted(partition, reads)) }

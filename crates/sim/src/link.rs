@@ -88,7 +88,7 @@ async fn confirm(process: Process) -> Result<Confirmed, NotConfirmed> {
     if !*process.store.leading().borrow() {
         return Err(NotConfirmed::NoLeader("it does not lead".to_owned()));
     }
-    let partition = &process.store.partition;
+    let partition = &process.store.keys;
     partition.confirm().await?;
     Ok(Confirmed { revision: partition.revision(), compacted: partition.compacted() })
 }
@@ -120,7 +120,7 @@ async fn feed(host: &Host, store: &Store, leader: Option<Incarnation>) -> Result
     host.hop().await;
     let wire = Arc::new(Wire::default());
     let end = wire.clone();
-    let following = host.call_on(process, async move |process| process.store.partition.follow(end));
+    let following = host.call_on(process, async move |process| process.store.keys.follow(end));
     let Ok(published) = following.await else { return Ok(()) };
     let replica = store.replica();
     catch_up(host, store, Through::Published(published)).await?;

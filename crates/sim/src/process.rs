@@ -189,9 +189,9 @@ impl Host {
     /// Sends clients there that only read.
     fn serve(&self, group: Group, store: &Store, shutdown: &Shutdown) {
         let world = &self.shared.world;
-        world.tell(|| format!("process {} serves at {}", group.0, store.partition.revision()));
-        let hub = hub_of(&store.partition);
-        let history = Arc::new(PartitionHistory::new(store.partition.clone()));
+        world.tell(|| format!("process {} serves at {}", group.0, store.keys.revision()));
+        let hub = hub_of(&store.keys);
+        let history = Arc::new(PartitionHistory::new(store.keys.clone()));
         let (store, shutdown) = (store.clone(), shutdown.clone());
         self.shared.serving.lock().push(Process { group, store, leases: None, hub, history, shutdown });
     }
@@ -202,7 +202,7 @@ impl Host {
         let clock = Arc::new(world.clone());
         let (leases, driver) = Leases::start(store, clock, metrics(), supervisor.shutdown().clone());
         supervisor.spawn("leases", TaskKind::Essential, driver);
-        world.tell(|| format!("process {} leads at {}", group.0, store.partition.revision()));
+        world.tell(|| format!("process {} leads at {}", group.0, store.keys.revision()));
         if self.serving(store.incarnation).is_none() {
             self.serve(group, store, supervisor.shutdown());
         }

@@ -190,7 +190,7 @@ impl Stage {
             return_previous: false,
         };
         let txn = Txn::only(Op::Put(put));
-        let written = self.host.call(|process| async move { process.store.partition.txn(txn).await }).await;
+        let written = self.host.call(|process| async move { process.store.keys.txn(txn).await }).await;
         match written {
             Ok(Ok(outcome)) if outcome.revision.get() > told => Ok(()),
             other => Err(format!("in fair weather a put is answered {other:?}; told was {told}")),
@@ -202,7 +202,7 @@ impl Stage {
         let newest = Revision::new(self.oracle.known().history.revision());
         let done = self.host.call(move |process| async move {
             let done = process.store.system.compact(newest).await;
-            process.store.partition.reclaimed(newest).await;
+            process.store.keys.reclaimed(newest).await;
             done
         });
         match done.await {
@@ -232,8 +232,7 @@ impl Stage {
         let mut last = String::new();
         for _ in 0..READS_MAX {
             let asked = op.clone();
-            let read =
-                async move |process: Process| process.store.partition.view(at).await?.range(&asked).await;
+            let read = async move |process: Process| process.store.keys.view(at).await?.range(&asked).await;
             match self.host.call(read).await {
                 Ok(Ok(outcome)) => return Ok(outcome),
                 Ok(Err(ReadFailure::Unavailable(reason))) => last = reason,

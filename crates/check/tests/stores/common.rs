@@ -69,7 +69,7 @@ impl Machine {
     pub async fn txn(&self, ops: Vec<Op>) {
         let mut txn = Txn::only(put_op("unused", "", LeaseId::NONE));
         txn.success = ops;
-        self.store.partition.txn(txn).await.unwrap();
+        self.store.keys.txn(txn).await.unwrap();
     }
 
     pub async fn put(&self, key: &str, value: &str, lease: LeaseId) {
@@ -89,7 +89,7 @@ impl Machine {
     /// Compacts, and waits until what that frees is gone.
     pub async fn compact(&self, revision: Revision) {
         self.store.system.compact(revision).await.unwrap();
-        self.store.partition.reclaimed(revision).await;
+        self.store.keys.reclaimed(revision).await;
     }
 
     pub async fn records(&self) -> Records {

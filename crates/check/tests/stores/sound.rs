@@ -39,14 +39,14 @@ async fn any_store_that_processes_write_restart_and_compact_is_sound() {
                     let lease = leases.pop().unwrap();
                     machine.store.system.begin_revoke(lease).await.unwrap();
                     if below(4) > 0 {
-                        machine.store.partition.delete_attached(lease, 1000).await.unwrap();
+                        machine.store.keys.delete_attached(lease, 1000).await.unwrap();
                         machine.store.system.finish_revoke(lease).await.unwrap();
                     }
                 }
                 17 => machine = machine.restart().await,
                 18 => {
                     let back = below(5) as i64;
-                    let revision = Revision::new((machine.store.partition.revision().get() - back).max(1));
+                    let revision = Revision::new((machine.store.keys.revision().get() - back).max(1));
                     if machine.store.system.compacted().is_none_or(|compacted| compacted < revision) {
                         machine.compact(revision).await;
                     }

@@ -16,12 +16,12 @@ use crate::error::ReadFailure;
 use crate::history::History;
 use crate::log_writer::{LogWriter, Pen};
 use crate::numbering::Numbering;
-use crate::partition::{Commands, Partition};
 use crate::reclaim::{Done, Reclaimer};
 use crate::replica::{Replica, Through};
 use crate::sequencer::{Command, QUEUE_TXNS_MAX, Sequencer, SharedLog};
 use crate::state::{Parts, Shared, State};
 use crate::system::{self, QUEUE_CHANGES_MAX, System, SystemSequencer, SystemState};
+use crate::user_keys::{Commands, UserKeys};
 use crate::values::Values;
 
 /// The pause before a process that failed to lead looks again.
@@ -79,15 +79,15 @@ impl Opening {
         let beats = to_system.downgrade();
         let replica = Replica::new(shared.clone(), &positions);
         let commands = Commands { of_one, of_several };
-        let partition = Partition::new(shared.clone(), commands, reclaimed.clone(), standing);
+        let keys = UserKeys::new(shared.clone(), commands, reclaimed.clone(), standing);
         let store = Store {
-            partition: partition.clone(),
+            keys: keys.clone(),
             system: System {
                 state: system_state.clone(),
                 commands: to_system,
                 leadership,
                 role: role.clone(),
-                keys: partition,
+                keys,
             },
             cluster_id: identity.cluster_id,
             incarnation: self.owner,

@@ -133,7 +133,7 @@ impl Machine {
     }
 
     pub async fn txn(&self, txn: Txn) -> Result<TxnOutcome, TxnFailure> {
-        self.store.partition.txn(txn).await
+        self.store.keys.txn(txn).await
     }
 
     pub async fn put(&self, key: &str, value: &str) -> Revision {
@@ -147,11 +147,11 @@ impl Machine {
     pub async fn compact(&self, revision: i64) {
         let revision = Revision::new(revision);
         self.store.system.compact(revision).await.unwrap();
-        self.store.partition.reclaimed(revision).await;
+        self.store.keys.reclaimed(revision).await;
     }
 
     pub fn revision(&self) -> i64 {
-        self.store.partition.revision().get()
+        self.store.keys.revision().get()
     }
 
     pub async fn objects(&self) -> Vec<(String, i64, bool)> {

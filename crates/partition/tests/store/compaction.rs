@@ -74,7 +74,7 @@ proptest! {
                 if restart {
                     machine = machine.restart().await;
                 }
-                history.check(&machine.store.partition, &KeyRange::all()).await;
+                history.check(&machine.store.keys, &KeyRange::all()).await;
                 history.check_engine(&machine.engine_view()).await;
             }
         });
@@ -107,12 +107,12 @@ proptest! {
             let stopped = machine.stop().await;
             stopped.engine.heal();
             let machine = stopped.start().await.unwrap();
-            history.check(&machine.store.partition, &KeyRange::all()).await;
-            machine.store.partition.reclaimed(Revision::new(compacted)).await;
+            history.check(&machine.store.keys, &KeyRange::all()).await;
+            machine.store.keys.reclaimed(Revision::new(compacted)).await;
             machine.engine.apply_late().await;
-            history.check(&machine.store.partition, &KeyRange::all()).await;
+            history.check(&machine.store.keys, &KeyRange::all()).await;
             assert_eq!(machine.objects().await, needed(&history, compacted));
-            history.check(&machine.restart().await.store.partition, &KeyRange::all()).await;
+            history.check(&machine.restart().await.store.keys, &KeyRange::all()).await;
         });
     }
 }
@@ -144,12 +144,11 @@ async fn a_delete_at_the_compacted_revision_is_still_told_with_its_previous_valu
     machine.compact(3).await;
     history.compacted = 3;
     let machine = machine.restart().await;
-    let page = machine.store.partition.events(Revision::new(3), &KeyRange::all()).await.unwrap();
-    let (key, revision, new, previous) =
-        crate::model::happened(&machine.store.partition, &page.events[0]).await;
+    let page = machine.store.keys.events(Revision::new(3), &KeyRange::all()).await.unwrap();
+    let (key, revision, new, previous) = crate::model::happened(&machine.store.keys, &page.events[0]).await;
     assert_eq!((key.as_ref(), revision, new), (&b"k1"[..], 3, None));
     assert_eq!(previous.unwrap().value, "1");
-    history.check(&machine.store.partition, &KeyRange::all()).await;
+    history.check(&machine.store.keys, &KeyRange::all()).await;
 }
 
 #[tokio::test]
@@ -158,7 +157,7 @@ async fn a_reader_keeps_what_it_needs_until_it_is_gone() {
     let mut history = History::default();
     write(&machine, &mut history, &[(1, false), (2, false), (1, false), (2, true), (1, true), (3, false)])
         .await;
-    let view = machine.store.partition.view(ReadRevision::At(Revision::new(4))).await.unwrap();
+    let view = machine.store.keys.view(ReadRevision::At(Revision::new(4))).await.unwrap();
     machine.compact(7).await;
     let read = view.range(&RangeOp::of(KeyRange::all())).await.unwrap();
     let read: Vec<_> = read.versions.iter().map(decode).collect();

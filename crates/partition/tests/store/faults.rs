@@ -16,7 +16,7 @@ use crate::common::{
 use crate::model::{History, Write};
 
 async fn value_of(machine: &Machine, text: &str) -> Option<Bytes> {
-    let view = machine.store.partition.view(model::ReadRevision::Latest).await.unwrap();
+    let view = machine.store.keys.view(model::ReadRevision::Latest).await.unwrap();
     let outcome = view.range(&RangeOp::of(KeyRange::single(&key(text)))).await.unwrap();
     outcome.versions.first().map(|version| crate::model::decode(version).value)
 }
@@ -161,7 +161,7 @@ async fn an_engine_that_has_closed_itself_stops_the_process_at_the_next_put() {
     assert_eq!(stopped_by(&machine).await, "sequencer");
     let outcome = machine.txn(put("c", "x")).await;
     assert!(matches!(outcome, Err(TxnFailure::Unavailable(_))), "nor anything after it: {outcome:?}");
-    assert_eq!((machine.revision(), machine.store.partition.key_count()), (2, 1));
+    assert_eq!((machine.revision(), machine.store.keys.key_count()), (2, 1));
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn what_becomes_a_put_without_the_put_before_it_is_refused_alone() {
     assert!(matches!(first, Err(TxnFailure::NoSpace(_))));
     assert!(matches!(turned, Err(TxnFailure::NoSpace(_))), "{turned:?}");
     assert_eq!(freed.unwrap().revision.get(), 3);
-    assert_eq!(machine.store.partition.key_count(), 0);
+    assert_eq!(machine.store.keys.key_count(), 0);
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn a_value_that_the_index_names_and_the_engine_lost_is_damage_and_not_an_a
     let mut batch = engine::Batch::new();
     batch.delete(object_key);
     engine::Engine::commit(machine.engine.as_ref(), batch).await.unwrap();
-    let view = machine.store.partition.view(model::ReadRevision::Latest).await.unwrap();
+    let view = machine.store.keys.view(model::ReadRevision::Latest).await.unwrap();
     let failure = view.range(&RangeOp::of(KeyRange::all())).await.unwrap_err();
     assert!(matches!(failure, ReadFailure::Corrupt(_)), "{failure}");
 }
@@ -352,11 +352,11 @@ async fn run(steps: Vec<Step>, seed: u64) {
         assert_eq!(machine.supervisor.failure(), None);
     }
     machine.engine.heal();
-    history.check(&machine.store.partition, &KeyRange::all()).await;
+    history.check(&machine.store.keys, &KeyRange::all()).await;
     let stopped = machine.stop().await;
     stopped.engine.apply_late().await;
     let machine = stopped.start().await.unwrap();
-    history.check(&machine.store.partition, &KeyRange::all()).await;
+    history.check(&machine.store.keys, &KeyRange::all()).await;
     history.check_engine(&machine.engine_view()).await;
 }
 

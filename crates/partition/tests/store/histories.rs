@@ -78,7 +78,7 @@ pub async fn write(machine: &Machine, history: &mut History, transactions: &[Vec
     for (outcome, writes) in done {
         let revision = outcome.revision.get();
         assert!(revision > history.revision(), "each has a revision of its own");
-        if machine.store.partition.partition_count() == 1 {
+        if machine.store.keys.partition_count() == 1 {
             assert_eq!(revision, history.revision() + 1, "revisions are dense");
         }
         history.skip_to(revision - 1);
@@ -126,7 +126,7 @@ pub fn range_of(start: usize, end: usize) -> KeyRange {
 async fn run(settings: Settings, steps: Vec<Step>) {
     let mut machine = Machine::start(settings).await;
     let mut history = History::default();
-    history.check(&machine.store.partition, &KeyRange::all()).await;
+    history.check(&machine.store.keys, &KeyRange::all()).await;
     for step in steps {
         match step {
             Step::Writes(transactions) => write(&machine, &mut history, &transactions).await,
@@ -142,14 +142,14 @@ async fn run(settings: Settings, steps: Vec<Step>) {
             }
             Step::Restart => machine = machine.restart().await,
             Step::Check(start, end) => {
-                history.check(&machine.store.partition, &range_of(start, end)).await;
+                history.check(&machine.store.keys, &range_of(start, end)).await;
             }
         }
     }
-    history.check(&machine.store.partition, &KeyRange::all()).await;
+    history.check(&machine.store.keys, &KeyRange::all()).await;
     history.check_engine(&machine.engine_view()).await;
     let machine = machine.restart().await;
-    history.check(&machine.store.partition, &KeyRange::all()).await;
+    history.check(&machine.store.keys, &KeyRange::all()).await;
     machine.stop().await;
 }
 
@@ -169,7 +169,7 @@ proptest! {
 #[tokio::test]
 async fn an_empty_store_is_at_revision_1_and_its_first_write_gets_2() {
     let machine = Machine::start(retentive()).await;
-    assert_eq!((machine.revision(), machine.store.partition.compacted()), (1, None));
+    assert_eq!((machine.revision(), machine.store.keys.compacted()), (1, None));
     let nothing = machine.txn(crate::common::delete("a")).await.unwrap();
     assert_eq!(nothing.revision.get(), 1, "a deletion of nothing is no write");
     assert_eq!(machine.put("a", "x").await.get(), 2);

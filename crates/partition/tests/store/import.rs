@@ -43,7 +43,7 @@ async fn imported() -> Arc<MemoryEngine> {
 }
 
 async fn keys(store: &Store, at: ReadRevision) -> Result<Vec<(String, KeyMeta, String)>, ReadFailure> {
-    let view = store.partition.view(at).await?;
+    let view = store.keys.view(at).await?;
     let op = RangeOp { revision: at, ..RangeOp::of(KeyRange::all()) };
     let found = view.range(&op).await?;
     let decoded = found.versions.iter().map(|version| {
@@ -64,14 +64,14 @@ async fn what_was_imported_is_served_and_nothing_before_it() {
             ("b".to_owned(), meta(5, 9, 2, 77, "new"), "new".to_owned()),
         ];
         let at = Revision::new(9);
-        assert_eq!((store.partition.revision(), store.partition.compacted()), (at, Some(at)));
+        assert_eq!((store.keys.revision(), store.keys.compacted()), (at, Some(at)));
         for revision in [ReadRevision::Latest, ReadRevision::At(at)] {
             assert_eq!(keys(store, revision).await.unwrap(), expected);
         }
         let before = keys(store, ReadRevision::At(Revision::new(8))).await;
         assert_eq!(before, Err(ReadFailure::Compacted(at)));
         assert_eq!(store.system.leases().len(), 3000);
-        assert_eq!(store.partition.attached(LeaseId(77)), ["b"]);
+        assert_eq!(store.keys.attached(LeaseId(77)), ["b"]);
     }
 }
 
@@ -81,10 +81,10 @@ async fn a_watch_from_the_imported_revision_on_tells_what_it_changed_and_what_co
     machine.put("a", "second").await;
     let mut told = Vec::new();
     let mut from = Revision::new(9);
-    while from <= machine.store.partition.revision() {
-        let page = machine.store.partition.events(from, &KeyRange::all()).await.unwrap();
+    while from <= machine.store.keys.revision() {
+        let page = machine.store.keys.events(from, &KeyRange::all()).await.unwrap();
         for event in &page.events {
-            let previous = machine.store.partition.previous(event).await.unwrap();
+            let previous = machine.store.keys.previous(event).await.unwrap();
             let previous = previous.map(|it| layout::object::value_of(&it).unwrap());
             let change = &event.change;
             told.push((change.revision.get(), change.key.to_string(), event.is_delete(), previous));
@@ -105,11 +105,11 @@ async fn leases_end_and_compaction_gives_back_what_was_imported() {
     machine.put("a", "second").await;
     let lease = LeaseId(77);
     machine.store.system.begin_revoke(lease).await.unwrap();
-    machine.store.partition.delete_attached(lease, 10).await.unwrap();
+    machine.store.keys.delete_attached(lease, 10).await.unwrap();
     machine.store.system.finish_revoke(lease).await.unwrap();
     machine.put("a", "third").await;
     machine.compact(12).await;
-    machine.store.partition.reclaimed(Revision::new(12)).await;
+    machine.store.keys.reclaimed(Revision::new(12)).await;
     settle().await;
     assert_eq!(machine.objects().await, [("a".to_owned(), 10, false), ("a".to_owned(), 12, false)]);
     let machine = machine.restart().await;
@@ -144,7 +144,7 @@ async fn an_empty_state_and_a_revision_without_changes_can_be_imported_too() {
         let machine = Machine::on(engine, forgetful()).await.restart().await;
         assert_eq!(machine.revision(), revision);
         assert_eq!(machine.put("a", "1").await, Revision::new(revision + 1));
-        let page = machine.store.partition.events(Revision::new(revision), &KeyRange::all()).await.unwrap();
+        let page = machine.store.keys.events(Revision::new(revision), &KeyRange::all()).await.unwrap();
         assert_eq!(page.events.len(), 1);
     }
 }

@@ -38,7 +38,7 @@ async fn a_key_hangs_on_the_lease_of_its_last_put_over_restarts() {
     machine.txn(Txn::only(Op::Put(keep))).await.unwrap();
     machine.delete("a").await;
     let check = |machine: &Machine| {
-        let partition = &machine.store.partition;
+        let partition = &machine.store.keys;
         assert_eq!(partition.attached(ONE), ["d"]);
         assert_eq!(partition.attached(TWO), ["b"]);
     };
@@ -65,7 +65,7 @@ async fn the_keys_of_a_lease_go_in_pieces_with_ordinary_events() {
         attach(&machine, key, ONE).await.unwrap();
     }
     machine.put("f", "stays").await;
-    let partition = &machine.store.partition;
+    let partition = &machine.store.keys;
     let expected = [(2, 3), (2, 1), (1, 0), (0, 0)];
     for (deleted, left) in expected {
         assert_eq!(partition.delete_attached(ONE, 2).await, Ok(Detached { deleted, left }));
@@ -97,15 +97,15 @@ async fn keys_that_move_in_the_same_batch_are_counted_where_they_hang_then() {
         attach(&machine, "a", TWO),
         attach(&machine, "d", ONE),
         machine.txn(put("b", "no lease")),
-        machine.store.partition.delete_attached(ONE, 10),
+        machine.store.keys.delete_attached(ONE, 10),
         attach(&machine, "e", ONE),
     );
     assert!(moved.is_ok() && attached.is_ok() && detached.is_ok() && late.is_ok());
     assert_eq!(gone, Ok(Detached { deleted: 2, left: 0 }), "c and d");
     assert_eq!(machine.slots(crate::common::USER).await.len(), 6, "all in one batch");
-    assert_eq!(machine.store.partition.attached(ONE), ["e"]);
-    assert_eq!(machine.store.partition.attached(TWO), ["a"]);
-    assert_eq!(machine.store.partition.key_count(), 3);
+    assert_eq!(machine.store.keys.attached(ONE), ["e"]);
+    assert_eq!(machine.store.keys.attached(TWO), ["a"]);
+    assert_eq!(machine.store.keys.key_count(), 3);
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn a_put_on_its_way_when_its_leases_revocation_begins_is_deleted_with_the_
         hold.reached().await;
         // Begun while the put is durable and nobody knows: the system partition goes its own way.
         machine.store.system.begin_revoke(ONE).await.unwrap();
-        let (detached, ()) = tokio::join!(machine.store.partition.delete_attached(ONE, 10), async {
+        let (detached, ()) = tokio::join!(machine.store.keys.delete_attached(ONE, 10), async {
             hold.release();
         });
         detached
@@ -125,5 +125,5 @@ async fn a_put_on_its_way_when_its_leases_revocation_begins_is_deleted_with_the_
     attached.unwrap();
     assert_eq!(detached.unwrap(), Detached { deleted: 2, left: 0 });
     assert_eq!(attach(&machine, "c", ONE).await, Err(TxnFailure::LeaseNotFound));
-    assert_eq!(machine.store.partition.key_count(), 0);
+    assert_eq!(machine.store.keys.key_count(), 0);
 }

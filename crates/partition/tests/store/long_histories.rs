@@ -37,11 +37,11 @@ async fn keys_with_more_versions_than_a_step_takes_are_listed_at_any_revision() 
     write_each(&machine, &mut history, &writes).await;
     let newest = history.revision();
     for revision in [2, 4097, 4501, 4502, 4506, newest - 1] {
-        history.check_state(&machine.store.partition, &KeyRange::all(), revision).await;
+        history.check_state(&machine.store.keys, &KeyRange::all(), revision).await;
     }
     machine.compact(4400).await;
-    history.check_state(&machine.store.partition, &KeyRange::all(), 4400).await;
-    history.check_state(&machine.store.partition, &KeyRange::all(), newest).await;
+    history.check_state(&machine.store.keys, &KeyRange::all(), 4400).await;
+    history.check_state(&machine.store.keys, &KeyRange::all(), newest).await;
 }
 
 #[tokio::test]
@@ -53,13 +53,13 @@ async fn a_log_longer_than_a_step_is_told_from_any_revision() {
     }
     let newest = history.revision();
     for from in [1, 2, 63, 64, 65, 66, 129, newest - 1, newest, newest + 1] {
-        history.check_events(&machine.store.partition, &KeyRange::all(), from).await;
+        history.check_events(&machine.store.keys, &KeyRange::all(), from).await;
     }
     // More slots than reclaiming takes at once.
     machine.compact(650).await;
     history.compacted = 650;
     let machine = machine.restart().await;
-    history.check(&machine.store.partition, &KeyRange::all()).await;
+    history.check(&machine.store.keys, &KeyRange::all()).await;
     history.check_engine(&machine.engine_view()).await;
     assert!(machine.slots(crate::common::USER).await.len() < 60);
 }
@@ -77,9 +77,9 @@ async fn large_values_come_in_several_pages_that_split_no_revision() {
         history.write(&["a", "b", "c", "d"].map(write));
     }
     write_each(&machine, &mut history, &[("e", String::new())]).await;
-    let page = machine.store.partition.events(model::Revision::new(2), &KeyRange::all()).await.unwrap();
+    let page = machine.store.keys.events(model::Revision::new(2), &KeyRange::all()).await.unwrap();
     assert_eq!((page.events.len(), page.through.get()), (8, 3), "two revisions of 4 MiB");
-    history.check_events(&machine.store.partition, &KeyRange::all(), 2).await;
+    history.check_events(&machine.store.keys, &KeyRange::all(), 2).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use model::{Event, KeyRange, LeaseId, RangeOp, ReadRevision, Revision};
-use partition::{ChunkLimits, Partition, ReadFailure};
+use partition::{ChunkLimits, ReadFailure, UserKeys};
 
 use crate::common::EngineView;
 
@@ -111,7 +111,7 @@ impl History {
     }
 
     /// Compares what the partition tells with what happened: every state and every event not compacted.
-    pub async fn check(&self, partition: &Partition, range: &KeyRange) {
+    pub async fn check(&self, partition: &UserKeys, range: &KeyRange) {
         assert_eq!(partition.revision().get(), self.revision());
         assert_eq!(partition.key_count(), self.newest().len());
         self.check_bounds(partition).await;
@@ -123,7 +123,7 @@ impl History {
         }
     }
 
-    async fn check_bounds(&self, partition: &Partition) {
+    async fn check_bounds(&self, partition: &UserKeys) {
         let open = async |revision| partition.view(ReadRevision::At(Revision::new(revision))).await.map(drop);
         assert_eq!(open(self.revision() + 1).await, Err(ReadFailure::FutureRevision));
         if self.compacted > 1 {
@@ -142,7 +142,7 @@ impl History {
         }
     }
 
-    pub async fn check_state(&self, partition: &Partition, range: &KeyRange, revision: i64) {
+    pub async fn check_state(&self, partition: &UserKeys, range: &KeyRange, revision: i64) {
         let view = partition.view(ReadRevision::At(Revision::new(revision))).await.unwrap();
         let expected = self.in_range(range, revision);
         let context = format!("{range:?} at {revision}");
@@ -173,7 +173,7 @@ impl History {
         }
     }
 
-    pub async fn check_events(&self, partition: &Partition, range: &KeyRange, from: i64) {
+    pub async fn check_events(&self, partition: &UserKeys, range: &KeyRange, from: i64) {
         let mut told = Vec::new();
         let mut next = Revision::new(from);
         loop {
@@ -222,7 +222,7 @@ impl History {
     }
 }
 
-pub async fn happened(partition: &Partition, event: &Event) -> Happened {
+pub async fn happened(partition: &UserKeys, event: &Event) -> Happened {
     let previous = partition.previous(event).await.unwrap();
     let key_value = decode(&event.key_value);
     assert_eq!(key_value.modified, event.change.revision.get());

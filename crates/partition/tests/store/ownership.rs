@@ -30,9 +30,9 @@ async fn a_deposed_owner_fails_at_its_next_write_for_certain_and_stops() {
     assert!(matches!(first.txn(put("d", "x")).await, Err(TxnFailure::Unavailable(_))), "and from then on");
     second.put("e", "x").await;
     wrote(&mut history, "e");
-    history.check(&second.store.partition, &KeyRange::all()).await;
+    history.check(&second.store.keys, &KeyRange::all()).await;
     let second = second.restart().await;
-    history.check(&second.store.partition, &KeyRange::all()).await;
+    history.check(&second.store.keys, &KeyRange::all()).await;
     history.check_engine(&second.engine_view()).await;
 }
 
@@ -54,7 +54,7 @@ async fn a_batch_under_way_at_the_takeover_is_before_it_or_never() {
         }
         second.put("b", "x").await;
         wrote(&mut history, "b");
-        history.check(&second.store.partition, &KeyRange::all()).await;
+        history.check(&second.store.keys, &KeyRange::all()).await;
         history.check_engine(&second.engine_view()).await;
     }
 }
@@ -109,8 +109,8 @@ async fn of_two_founders_one_finds_what_the_other_founded() {
     wrote(&mut history, "a");
     assert_eq!(late.store.cluster_id, first.store.cluster_id, "the store was founded once");
     assert_eq!(late.store.term(), first.store.term() + 1, "and then taken over");
-    history.check(&late.store.partition, &KeyRange::all()).await;
+    history.check(&late.store.keys, &KeyRange::all()).await;
     late.put("b", "x").await;
     wrote(&mut history, "b");
-    history.check(&late.store.partition, &KeyRange::all()).await;
+    history.check(&late.store.keys, &KeyRange::all()).await;
 }

@@ -7,7 +7,7 @@ use layout::log::{Body, PartitionId};
 use layout::map::PartitionMap;
 use model::{EventBatch, KeyRange, LeaseId, LeaseTtl, Op, RangeOp, ReadRevision, Revision, Txn};
 use parking_lot::Mutex;
-use partition::{Follower, NotConfirmed, Partition, ReadFailure, Settings, Through, TxnFailure};
+use partition::{Follower, NotConfirmed, ReadFailure, Settings, Through, TxnFailure, UserKeys};
 
 use crate::common::{Machine, delete_op, deleted, forgetful, key, put, put_op, retentive};
 
@@ -31,7 +31,7 @@ impl Follower for Heard {
     }
 }
 
-async fn keys_at(partition: &Partition, revision: ReadRevision) -> (i64, usize) {
+async fn keys_at(partition: &UserKeys, revision: ReadRevision) -> (i64, usize) {
     let view = partition.view(revision).await.unwrap();
     (view.revision().get(), view.range(&RangeOp::of(KeyRange::all())).await.unwrap().count)
 }
@@ -40,7 +40,7 @@ async fn keys_at(partition: &Partition, revision: ReadRevision) -> (i64, usize) 
 async fn a_write_is_answered_before_an_earlier_one_elsewhere_and_a_read_waits_for_both() {
     for applied in [false, true] {
         let machine = Machine::start(halves(retentive())).await;
-        let partition = machine.store.partition.clone();
+        let partition = machine.store.keys.clone();
         let heard = Arc::new(Heard::default());
         partition.follow(heard.clone());
         let hold =
@@ -67,7 +67,7 @@ async fn a_write_is_answered_before_an_earlier_one_elsewhere_and_a_read_waits_fo
 #[tokio::test]
 async fn what_fails_leaves_a_gap_where_others_went_on_and_none_where_nobody_did() {
     let machine = Machine::start(halves(retentive())).await;
-    let partition = machine.store.partition.clone();
+    let partition = machine.store.keys.clone();
     let hold = machine.engine.hold_next_commit();
     let (failed, ()) = tokio::join!(machine.txn(put("a", "1")), async {
         hold.reached().await;
@@ -92,7 +92,7 @@ async fn what_fails_leaves_a_gap_where_others_went_on_and_none_where_nobody_did(
 #[tokio::test]
 async fn who_only_looks_is_not_told_a_number_that_may_come_to_nothing() {
     let machine = Machine::start(halves(retentive())).await;
-    let partition = machine.store.partition.clone();
+    let partition = machine.store.keys.clone();
     machine.engine.script_commits([CommitFault::Refused; 6]);
     let hold = machine.engine.hold_next_commit();
     let (failed, ()) = tokio::join!(machine.txn(put("a", "1")), async {
@@ -131,7 +131,7 @@ async fn a_transaction_over_partitions_writes_a_slot_of_each_and_stands_or_falls
         assert_eq!(outcome.is_ok(), applied, "{outcome:?}");
         let newest = if applied { 3 } else { 2 };
         let versions = |machine: &Machine| {
-            let partition = machine.store.partition.clone();
+            let partition = machine.store.keys.clone();
             async move {
                 let view = partition.view(ReadRevision::Latest).await.unwrap();
                 let found = view.range(&RangeOp::of(KeyRange::all())).await.unwrap();
@@ -140,7 +140,7 @@ async fn a_transaction_over_partitions_writes_a_slot_of_each_and_stands_or_falls
             }
         };
         assert_eq!(versions(&machine).await, [newest, newest]);
-        let page = machine.store.partition.events(Revision::new(2), &KeyRange::all()).await.unwrap();
+        let page = machine.store.keys.events(Revision::new(2), &KeyRange::all()).await.unwrap();
         let told: Vec<_> = page.events.iter().map(|event| event.change.key.to_string()).collect();
         assert_eq!(told[..2], ["a", "z"], "of one revision, partition by partition");
         let machine = machine.restart().await;
@@ -177,8 +177,8 @@ async fn a_range_over_partitions_is_deleted_at_one_revision() {
     let delete = model::DeleteOp { range: KeyRange::all(), return_previous: true };
     let outcome = machine.txn(Txn::only(Op::Delete(delete))).await.unwrap();
     assert_eq!((deleted(&outcome), outcome.revision.get()), (2, 4));
-    assert_eq!(machine.store.partition.key_count(), 0);
-    let page = machine.store.partition.events(Revision::new(4), &KeyRange::all()).await.unwrap();
+    assert_eq!(machine.store.keys.key_count(), 0);
+    let page = machine.store.keys.events(Revision::new(4), &KeyRange::all()).await.unwrap();
     assert_eq!(page.events.len(), 2);
 }
 
@@ -190,7 +190,7 @@ async fn the_keys_of_a_lease_go_from_every_partition() {
         machine.txn(Txn::only(put_op(name, "1", LEASE))).await.unwrap();
     }
     machine.put("keep", "1").await;
-    let partition = &machine.store.partition;
+    let partition = &machine.store.keys;
     let step = partition.delete_attached(LEASE, 3).await.unwrap();
     assert_eq!((step.deleted, step.left), (3, 1));
     assert_eq!(partition.attached(LEASE), ["z"]);
@@ -205,10 +205,10 @@ async fn the_partitions_are_those_that_the_store_was_founded_with() {
     let mut stopped = machine.stop().await;
     stopped.settings.partitions = PartitionMap::default();
     let machine = stopped.start().await.unwrap();
-    assert_eq!(machine.store.partition.partition_count(), 2);
+    assert_eq!(machine.store.keys.partition_count(), 2);
     assert_eq!(machine.put("z", "2").await.get(), 3);
     let whole = Machine::start(retentive()).await;
-    assert_eq!(whole.store.partition.partition_count(), 1);
+    assert_eq!(whole.store.keys.partition_count(), 1);
     let snapshot = engine::Engine::snapshot(whole.engine.as_ref()).await.unwrap();
     let record = snapshot.get(&crate::common::space().partitions_key()).await.unwrap();
     assert_eq!(record, None, "as before there were partitions");
@@ -229,10 +229,10 @@ async fn who_joins_while_a_write_is_on_its_way_misses_nothing() {
         let replica = follower.store.replica();
         assert_eq!(replica.position().get(), 3);
         assert_eq!(replica.catch_up(Through::Published(Revision::new(3))).await.unwrap().get(), 3);
-        assert_eq!(follower.store.partition.key_count(), 2);
+        assert_eq!(follower.store.keys.key_count(), 2);
         owner.put("a", "2").await;
         candidate.lead().await.unwrap();
-        assert_eq!(keys_at(&follower.store.partition, ReadRevision::Latest).await, (4, 2));
+        assert_eq!(keys_at(&follower.store.keys, ReadRevision::Latest).await, (4, 2));
         assert_eq!(follower.put("z", "2").await.get(), 5);
         assert!(owner.txn(put("a", "3")).await.is_err(), "it was taken over");
     }
@@ -241,7 +241,7 @@ async fn who_joins_while_a_write_is_on_its_way_misses_nothing() {
 #[tokio::test]
 async fn what_may_have_happened_is_not_passed_over_by_what_comes_after() {
     let machine = Machine::start(halves(retentive())).await;
-    let partition = machine.store.partition.clone();
+    let partition = machine.store.keys.clone();
     machine.engine.script_commits([CommitFault::UndeterminedApplied]);
     machine.engine.script_reads([ReadFault::Corrupt]);
     let (unclear, later) = tokio::join!(machine.txn(put("a", "1")), machine.txn(put("z", "1")));
@@ -253,5 +253,5 @@ async fn what_may_have_happened_is_not_passed_over_by_what_comes_after() {
     machine.supervisor.shutdown().begun().await;
     drop(partition);
     let machine = machine.restart().await;
-    assert_eq!(keys_at(&machine.store.partition, ReadRevision::Latest).await, (3, 2));
+    assert_eq!(keys_at(&machine.store.keys, ReadRevision::Latest).await, (3, 2));
 }

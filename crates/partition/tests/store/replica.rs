@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use model::{EventBatch, KeyRange, ReadRevision, Revision};
 use parking_lot::Mutex;
 use partition::{
-    Applied, Authority, Confirmed, Follower, NotConfirmed, Partition, ReadFailure, Replica, Settings,
-    SystemFailure, Through, TxnFailure,
+    Applied, Authority, Confirmed, Follower, NotConfirmed, ReadFailure, Replica, Settings, SystemFailure,
+    Through, TxnFailure, UserKeys,
 };
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ impl Follower for Wire {
 impl Wire {
     fn from(owner: &Machine) -> Arc<Wire> {
         let wire = Arc::new(Wire::default());
-        owner.store.partition.follow(wire.clone());
+        owner.store.keys.follow(wire.clone());
         wire
     }
 
@@ -40,7 +40,7 @@ impl Wire {
 }
 
 /// Asks the owner directly.
-struct Direct(Partition);
+struct Direct(UserKeys);
 
 #[async_trait]
 impl Authority for Direct {
@@ -51,7 +51,7 @@ impl Authority for Direct {
 }
 
 fn ask(follower: &Machine, owner: &Machine) {
-    follower.store.ask_through(Arc::new(Direct(owner.store.partition.clone())));
+    follower.store.ask_through(Arc::new(Direct(owner.store.keys.clone())));
 }
 
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ async fn run(settings: Settings, steps: Vec<Step>) {
             }
             Step::Check(start, end) => {
                 arrive(&replica, &wire).await;
-                history.check(&follower.store.partition, &range_of(start, end)).await;
+                history.check(&follower.store.keys, &range_of(start, end)).await;
             }
             Step::Compact(share) => {
                 arrive(&replica, &wire).await;
@@ -138,14 +138,14 @@ async fn run(settings: Settings, steps: Vec<Step>) {
                     owner.compact(revision).await;
                     history.compacted = revision;
                 }
-                history.check(&follower.store.partition, &KeyRange::all()).await;
+                history.check(&follower.store.keys, &KeyRange::all()).await;
             }
             Step::TakesOver => {
                 // Without what is still on its way: it is in the log.
                 candidate.lead().await.unwrap();
                 owner.stop().await;
                 owner = follower;
-                history.check(&owner.store.partition, &KeyRange::all()).await;
+                history.check(&owner.store.keys, &KeyRange::all()).await;
                 seed += 1;
                 (follower, candidate) = owner.follower(seed).await;
                 ask(&follower, &owner);
@@ -154,8 +154,8 @@ async fn run(settings: Settings, steps: Vec<Step>) {
         }
     }
     arrive(&follower.store.replica(), &wire).await;
-    history.check(&follower.store.partition, &KeyRange::all()).await;
-    history.check(&owner.store.partition, &KeyRange::all()).await;
+    history.check(&follower.store.keys, &KeyRange::all()).await;
+    history.check(&owner.store.keys, &KeyRange::all()).await;
     history.check_engine(&owner.engine_view()).await;
     // It holds a handle of the owner's, to ask.
     drop((follower, candidate));
@@ -182,7 +182,7 @@ async fn a_read_at_a_follower_waits_for_what_was_acknowledged_before() {
     ask(&follower, &owner);
     let wire = Wire::from(&owner);
     let written = owner.put("a", "1").await;
-    let partition = follower.store.partition.clone();
+    let partition = follower.store.keys.clone();
     let known = partition.serializable_view(ReadRevision::Latest).await.unwrap();
     assert_eq!(known.revision(), written.previous(), "what it knows, without asking");
     let mut reading = std::pin::pin!(partition.view(ReadRevision::Latest));
@@ -195,7 +195,7 @@ async fn a_read_at_a_follower_waits_for_what_was_acknowledged_before() {
 async fn a_read_at_a_follower_that_hears_nothing_fails_in_time() {
     let owner = Machine::start(retentive()).await;
     let (follower, _candidate) = owner.follower(2).await;
-    let partition = &follower.store.partition;
+    let partition = &follower.store.keys;
     let alone = partition.view(ReadRevision::Latest).await.map(drop).unwrap_err();
     assert!(matches!(alone, ReadFailure::Unavailable(_)), "nobody to ask: {alone}");
     ask(&follower, &owner);
@@ -227,7 +227,7 @@ async fn a_compaction_that_the_owner_confirmed_counts_at_the_follower_too() {
     let (first, second) = (owner.put("a", "1").await, owner.put("a", "2").await);
     arrive(&follower.store.replica(), &wire).await;
     owner.compact(second.get()).await;
-    let refused = follower.store.partition.view(ReadRevision::At(first)).await.map(drop);
+    let refused = follower.store.keys.view(ReadRevision::At(first)).await.map(drop);
     assert_eq!(refused, Err(ReadFailure::Compacted(second)));
 }
 
@@ -239,7 +239,7 @@ async fn a_read_at_a_follower_that_is_behind_a_compaction_waits_for_what_is_abov
     owner.put("a", "1").await;
     let newest = owner.put("a", "2").await;
     follower.store.replica().compacted(newest);
-    let partition = &follower.store.partition;
+    let partition = &follower.store.keys;
     let mut reading = std::pin::pin!(partition.serializable_view(ReadRevision::Latest));
     assert!(futures_util::poll!(&mut reading).is_pending(), "the newest that it has is compacted");
     arrive(&follower.store.replica(), &wire).await;
@@ -251,7 +251,7 @@ async fn what_a_follower_reads_while_the_owner_reclaims_is_compacted_and_not_abs
     let owner = Machine::start(forgetful()).await;
     owner.put("a", "1").await;
     let (follower, _candidate) = owner.follower(2).await;
-    let view = follower.store.partition.serializable_view(ReadRevision::Latest).await.unwrap();
+    let view = follower.store.keys.serializable_view(ReadRevision::Latest).await.unwrap();
     owner.put("a", "2").await;
     // What a change at the compacted revision replaced stays for watchers: only then does the first version go.
     let newest = owner.put("a", "3").await;

@@ -60,7 +60,7 @@ async fn compactions_go_forward_only_and_not_into_the_future() {
         assert_eq!(compact(again).await, Err(SystemFailure::Compacted(Revision::new(3))));
     }
     let machine = machine.restart().await;
-    assert_eq!(machine.store.partition.compacted(), Some(Revision::new(3)));
+    assert_eq!(machine.store.keys.compacted(), Some(Revision::new(3)));
     assert_eq!(machine.store.system.compacted(), Some(Revision::new(3)));
 }
 

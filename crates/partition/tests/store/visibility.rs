@@ -15,7 +15,7 @@ use crate::common::{Machine, delete, forgetful, key, put, put_op, retentive, set
 const LEASE: LeaseId = LeaseId(9);
 
 async fn assert_shows(machine: &Machine, revision: i64, keys: usize) {
-    let partition = &machine.store.partition;
+    let partition = &machine.store.keys;
     assert_eq!((machine.revision(), partition.key_count()), (revision, keys));
     let view = partition.view(ReadRevision::Latest).await.unwrap();
     assert_eq!((view.revision().get(), view.newest().get()), (revision, revision));
@@ -46,7 +46,7 @@ async fn a_batch_on_its_way_to_the_engine_or_back_is_seen_by_nobody() {
         let (written, _) = tokio::join!(machine.txn(attaching), async {
             hold.reached().await;
             assert_shows(&machine, 4, 2).await;
-            assert!(machine.store.partition.attached(LEASE).is_empty());
+            assert!(machine.store.keys.attached(LEASE).is_empty());
             // Who observes waits for what it would observe.
             let mut observer =
                 std::pin::pin!(machine.txn(Txn::only(Op::Range(RangeOp::of(KeyRange::all())))));
@@ -60,7 +60,7 @@ async fn a_batch_on_its_way_to_the_engine_or_back_is_seen_by_nobody() {
         });
         assert_eq!(written.unwrap().revision.get(), 5);
         assert_shows(&machine, 5, 3).await;
-        assert_eq!(machine.store.partition.attached(LEASE), ["c"]);
+        assert_eq!(machine.store.keys.attached(LEASE), ["c"]);
     }
 }
 
@@ -110,7 +110,7 @@ async fn a_follower_hears_of_every_batch_after_the_revision_that_it_was_given() 
     let machine = Machine::start(retentive()).await;
     machine.put("a", "").await;
     let log = Arc::new(Log::default());
-    let from = machine.store.partition.follow(log.clone());
+    let from = machine.store.keys.follow(log.clone());
     assert_eq!(from.get(), 2);
     machine.put("a", "").await;
     let outcomes = tokio::join!(machine.txn(put("a", "")), machine.txn(put("b", "")));
@@ -133,7 +133,7 @@ async fn a_view_opened_beside_a_batch_that_fails_shows_what_was_there_before() {
         };
         let (written, view) = tokio::join!(machine.txn(both), async {
             hold.reached().await;
-            let view = machine.store.partition.view(ReadRevision::Latest).await.unwrap();
+            let view = machine.store.keys.view(ReadRevision::Latest).await.unwrap();
             hold.release();
             view
         });

@@ -44,7 +44,7 @@ impl Check {
             Check::LinearizableRead if backend.leader_id().is_none() => Err(no_leader(backend)),
             Check::LinearizableRead => {
                 backend.check_engine().await.map_err(|error| error.to_string())?;
-                backend.store.partition.confirm().await.map_err(|error| error.to_string())
+                backend.store.keys.confirm().await.map_err(|error| error.to_string())
             }
         }
     }
@@ -57,7 +57,7 @@ fn no_leader(backend: &Backend) -> String {
 }
 
 async fn read(backend: &Backend) -> Result<(), String> {
-    let view = backend.store.partition.serializable_view(ReadRevision::Latest).await;
+    let view = backend.store.keys.serializable_view(ReadRevision::Latest).await;
     view.map(drop).map_err(|failure| failure.to_string())
 }
 

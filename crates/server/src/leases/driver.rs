@@ -179,7 +179,7 @@ async fn revoke(store: &Store, lease: LeaseId) -> End {
         Err(failure) => return End::Failed(failure::system(failure)),
     }
     loop {
-        match store.partition.delete_attached(lease, KEYS_PER_STEP).await {
+        match store.keys.delete_attached(lease, KEYS_PER_STEP).await {
             Ok(detached) if detached.left == 0 => break,
             // Nothing can be attached any more, so that the steps come to an end.
             Ok(_) => tokio::task::yield_now().await,

@@ -133,13 +133,13 @@ impl ServerMetrics {
             0 => {}
             last => drop(self.leader_changes.inc_by(term.saturating_sub(last))),
         }
-        let revision = backend.store.partition.revision().get();
+        let revision = backend.store.keys.revision().get();
         self.proposals_committed.set(revision);
         self.proposals_applied.set(revision);
         self.current_revision.set(revision);
         // etcd starts at -1.
-        self.compact_revision.set(backend.store.partition.compacted().map_or(-1, model::Revision::get));
-        self.keys.set(i64::try_from(backend.store.partition.key_count()).unwrap_or(i64::MAX));
+        self.compact_revision.set(backend.store.keys.compacted().map_or(-1, model::Revision::get));
+        self.keys.set(i64::try_from(backend.store.keys.key_count()).unwrap_or(i64::MAX));
         self.quota_bytes.set(backend.config.quota_backend_bytes);
         let usage = backend.engine.usage();
         self.total_bytes.set(usage.total_bytes);
@@ -148,7 +148,7 @@ impl ServerMetrics {
         for partition in [SYSTEM_PARTITION, USER_PARTITION] {
             self.owned.get_or_create(&partition).set(leads.into());
         }
-        let waiting = backend.store.partition.waiting();
+        let waiting = backend.store.keys.waiting();
         self.queue_txns.get_or_create(&USER_PARTITION).set(signed(waiting.txns));
         self.queue_bytes.get_or_create(&USER_PARTITION).set(signed(waiting.bytes));
         self.id.get_or_create(&[("server_id", format!("{:x}", backend.config.member_id))]).set(1);
@@ -167,7 +167,7 @@ impl FleetMetrics {
         let members = if leads { peers.members.lock().live(backend.clock.now()).len() } else { 0 };
         self.members.set(signed(members));
         self.followers.set(signed(peers.feeds.count()));
-        let behind = peers.heard.behind(backend.store.partition.revision());
+        let behind = peers.heard.behind(backend.store.keys.revision());
         self.lag_revisions.set(if leads { 0 } else { behind });
         let (calls, bytes) = peers.room.taken();
         self.forwarding_calls.set(signed(calls));

@@ -50,7 +50,7 @@ impl Question {
         loop {
             match self.standing.route(tried).await {
                 Route::Here => {
-                    let partition = &self.store.partition;
+                    let partition = &self.store.keys;
                     partition.confirm().await?;
                     let (revision, compacted) = (partition.revision(), partition.compacted());
                     return Ok(Confirmed { revision, compacted });

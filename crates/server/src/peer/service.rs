@@ -103,10 +103,10 @@ impl Peer for PeerService {
         self.check(request.into_inner().cluster_id)?;
         let Backend { store, .. } = self.backend.as_ref();
         // After the question came, and before the look at the revision.
-        store.partition.confirm().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        store.keys.confirm().await.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(ConfirmResponse {
-            revision: store.partition.revision().get(),
-            compacted: store.partition.compacted().map(Revision::get),
+            revision: store.keys.revision().get(),
+            compacted: store.keys.compacted().map(Revision::get),
             term: store.term(),
         }))
     }
@@ -119,7 +119,7 @@ impl Peer for PeerService {
         let full = || Status::resource_exhausted("there are as many followers as are served");
         let feed = self.peers.feeds.subscribe().ok_or_else(full)?;
         // Asked after the feed has begun: between the two nothing is missing.
-        let published = Some(self.backend.store.partition.published().get());
+        let published = Some(self.backend.store.keys.published().get());
         let first = FollowResponse { published, ..FollowResponse::default() };
         info!(member = name, "a member follows");
         let items = stream::unfold(Some((feed, name)), |state| async {

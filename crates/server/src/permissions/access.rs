@@ -24,9 +24,9 @@ pub(crate) trait Attached {
     fn attached(&self, lease: LeaseId) -> Vec<Bytes>;
 }
 
-impl Attached for partition::Partition {
+impl Attached for partition::UserKeys {
     fn attached(&self, lease: LeaseId) -> Vec<Bytes> {
-        partition::Partition::attached(self, lease)
+        partition::UserKeys::attached(self, lease)
     }
 }
 

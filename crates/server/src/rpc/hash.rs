@@ -21,7 +21,7 @@ pub(crate) struct KeysHash {
 /// and histories, whatever was compacted since. Not etcd's number, which also covers superseded versions and etcd's
 /// own encoding.
 pub(crate) async fn of_keys(store: &Store, at: ReadRevision) -> Result<KeysHash, ReadFailure> {
-    let view = store.partition.view(at).await?;
+    let view = store.keys.view(at).await?;
     let (revision, newest) = (view.revision(), view.newest());
     // Not held over the whole walk: a large store takes a while, and reclaiming should go on. When the revision is
     // compacted meanwhile the walk ends with that error.
@@ -30,7 +30,7 @@ pub(crate) async fn of_keys(store: &Store, at: ReadRevision) -> Result<KeysHash,
     let mut rest = Some(KeyRange::all());
     let limits = ChunkLimits { keys_max: KEYS_PER_STEP, bytes_max: BYTES_PER_STEP, keys_only: false };
     while let Some(range) = rest {
-        let chunk = store.partition.view(ReadRevision::At(revision)).await?.chunk(&range, limits).await?;
+        let chunk = store.keys.view(ReadRevision::At(revision)).await?.chunk(&range, limits).await?;
         for version in &chunk.versions {
             // Lengths keep two versions from being taken for one.
             hasher.update(&(version.len() as u64).to_be_bytes());

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use model::{Op, RangeOp, ReadRevision, Revision, Txn};
-use partition::{Partition, RangeOutcome, ReadFailure, TxnOutcome};
+use partition::{RangeOutcome, ReadFailure, TxnOutcome, UserKeys};
 use proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest,
 };
@@ -35,14 +35,13 @@ impl KvService {
     /// Runs a transaction that the client may run and that the server has room for.
     async fn run(&self, access: &Access, txn: Txn) -> Result<TxnOutcome, Status> {
         let backend = &self.0;
-        access.run(&txn, &backend.store.partition)?;
+        access.run(&txn, &backend.store.keys)?;
         if txn.can_mutate() {
             backend.admit(cost_bytes(&txn)).await?;
         }
         let _pending = backend.metrics.proposal_pending();
-        let outcome = backend
-            .within_timeout(async { backend.store.partition.txn(txn).await.map_err(failure::txn) })
-            .await;
+        let outcome =
+            backend.within_timeout(async { backend.store.keys.txn(txn).await.map_err(failure::txn) }).await;
         backend.metrics.proposal_ended(&outcome);
         let outcome = outcome?;
         backend.metrics.mvcc.observe(&outcome);
@@ -58,7 +57,7 @@ impl KvService {
         backend.within_timeout(compaction).await?;
         backend.metrics.compacted(backend.clock.as_ref());
         if physical {
-            let reclaimed = backend.store.partition.reclaimed(revision);
+            let reclaimed = backend.store.keys.reclaimed(revision);
             backend.stopping.or(reclaimed).await.map_err(|_| EtcdError::Stopped)?;
         }
         Ok(())
@@ -68,7 +67,7 @@ impl KvService {
 /// Reads, and names the newest revision. The newest state is read again where it is compacted meanwhile: its owner does
 /// not know of readers elsewhere.
 async fn read(
-    partition: &Partition,
+    keys: &UserKeys,
     op: &RangeOp,
     serializable: bool,
 ) -> Result<(Revision, RangeOutcome), ReadFailure> {
@@ -78,8 +77,8 @@ async fn read(
         let read = async {
             let confirm = base::step("confirm");
             let view = match serializable {
-                true => partition.serializable_view(op.revision).instrument(confirm).await?,
-                false => partition.view(op.revision).instrument(confirm).await?,
+                true => keys.serializable_view(op.revision).instrument(confirm).await?,
+                false => keys.view(op.revision).instrument(confirm).await?,
             };
             Ok((view.newest(), view.range(op).instrument(base::step("read")).await?))
         };
@@ -110,8 +109,7 @@ impl Kv for KvService {
         };
         let backend = &self.0;
         backend.metrics.mvcc.ranges.inc();
-        let (newest, outcome) =
-            read(&backend.store.partition, &op, serializable).await.map_err(failure::read)?;
+        let (newest, outcome) = read(&backend.store.keys, &op, serializable).await.map_err(failure::read)?;
         sendable(to_proto::range(backend.identity().header(newest), outcome))
     }
 

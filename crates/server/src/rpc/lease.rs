@@ -53,7 +53,7 @@ impl LeaseService {
 }
 
 async fn keep_alive(backend: &Backend, access: &Access, id: i64) -> Result<LeaseKeepAliveResponse, Status> {
-    access.write_lease(LeaseId(id), &backend.store.partition)?;
+    access.write_lease(LeaseId(id), &backend.store.keys)?;
     // Before the renewal: else a lease could end at a revision at which the client was told that it lives.
     let header = backend.newest_header();
     let ttl = backend.leases.renew(LeaseId(id), VANISHING_PATIENCE).await?;
@@ -84,7 +84,7 @@ impl Lease for LeaseService {
         self.0.admit(0).await?;
         let access = self.0.access(request.extensions());
         let lease = LeaseId(request.into_inner().id);
-        access.write_lease(lease, &self.0.store.partition)?;
+        access.write_lease(lease, &self.0.store.keys)?;
         self.0.within_timeout(self.0.leases.revoke(lease)).await?;
         Ok(Response::new(LeaseRevokeResponse { header: self.0.newest_header() }))
     }
@@ -119,14 +119,14 @@ impl Lease for LeaseService {
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         let header = self.0.newest_header();
         let lease = LeaseId(id);
-        access.read_lease(lease, &self.0.store.partition)?;
+        access.read_lease(lease, &self.0.store.keys)?;
         let answer = match self.0.leases.remaining(lease).await? {
             Some(time) => LeaseTimeToLiveResponse {
                 header,
                 id,
                 ttl: i64::try_from(time.left.as_secs()).unwrap_or(i64::MAX),
                 granted_ttl: time.granted.secs(),
-                keys: if keys { self.0.store.partition.attached(lease) } else { Vec::new() },
+                keys: if keys { self.0.store.keys.attached(lease) } else { Vec::new() },
             },
             // Not an error: this is how clients ask whether a lease exists.
             None => LeaseTimeToLiveResponse { header, id, ttl: -1, ..LeaseTimeToLiveResponse::default() },
@@ -142,7 +142,7 @@ impl Lease for LeaseService {
         access.ask()?;
         let leases = self.0.leases.list().await?;
         for lease in &leases {
-            access.read_lease(*lease, &self.0.store.partition)?;
+            access.read_lease(*lease, &self.0.store.keys)?;
         }
         let leases = leases.into_iter().map(|lease| LeaseStatus { id: lease.0 }).collect();
         Ok(Response::new(LeaseLeasesResponse { header: self.0.newest_header(), leases }))

@@ -44,7 +44,7 @@ fn signed(bytes: u64) -> i64 {
 impl MaintenanceService {
     fn status_now(&self) -> StatusResponse {
         let backend = &self.0;
-        let revision = backend.store.partition.revision();
+        let revision = backend.store.keys.revision();
         let usage = backend.engine.usage();
         // There is no Raft log. What people compare by its index is how far members have come: the revision.
         let index = revision.get().unsigned_abs();
@@ -171,7 +171,7 @@ impl Maintenance for MaintenanceService {
             header: self.0.header(hash.newest),
             hash: hash.hash,
             // etcd says -1 as long as nothing was compacted.
-            compact_revision: self.0.store.partition.compacted().map_or(-1, Revision::get),
+            compact_revision: self.0.store.keys.compacted().map_or(-1, Revision::get),
             hash_revision: hash.revision.get(),
         }))
     }

@@ -80,7 +80,7 @@ impl Pieces {
     }
 
     async fn read(&mut self, range: KeyRange) -> Result<RangeResponse, ReadFailure> {
-        let view = self.backend.store.partition.view(self.revision).await?;
+        let view = self.backend.store.keys.view(self.revision).await?;
         self.revision = ReadRevision::At(view.revision());
         let newest = *self.newest.get_or_insert(view.newest());
         if self.count_only {

@@ -119,7 +119,7 @@ async fn try_begin(backend: &Backend) -> Result<Option<Begun>, ReadFailure> {
     // Leases have no revision. One that a key hangs on was there at the view's: it is in one of these two lists, unless
     // it came after the first and went before the second.
     let mut leases = store.system.leases();
-    let view = store.partition.view(ReadRevision::Latest).await?;
+    let view = store.keys.view(ReadRevision::Latest).await?;
     leases.extend(store.system.leases());
     leases.sort_unstable_by_key(|(lease, _)| *lease);
     leases.dedup_by_key(|(lease, _)| *lease);
@@ -154,7 +154,7 @@ async fn try_begin(backend: &Backend) -> Result<Option<Begun>, ReadFailure> {
 /// What `revision`, the newest, deleted: who watches from it on is told of that.
 async fn deleted_at(backend: &Backend, revision: Revision) -> Result<Catalogue, ReadFailure> {
     let mut catalogue = Catalogue::default();
-    let page = backend.store.partition.events(revision, &KeyRange::all()).await?;
+    let page = backend.store.keys.events(revision, &KeyRange::all()).await?;
     // The changes of one revision are in one page.
     let of_revision = page.events.iter().filter(|event| event.change.revision == revision);
     for event in of_revision.filter(|event| event.is_delete()) {

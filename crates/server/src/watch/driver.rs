@@ -145,7 +145,7 @@ impl Driver {
             Some(RequestUnion::CreateRequest(create)) => {
                 // Who watches from now on is told when that is: not below anything that was acknowledged before.
                 if create.start_revision == 0 {
-                    let confirmed = self.backend.store.partition.confirm().await;
+                    let confirmed = self.backend.store.keys.confirm().await;
                     confirmed.map_err(|error| failure::read(error.into()))?;
                 }
                 self.create(create);

@@ -3,26 +3,26 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{Event, EventBatch, KeyRange, Revision};
-use partition::{Follower, Partition, ReadFailure};
+use partition::{Follower, ReadFailure, UserKeys};
 use prometheus_client::metrics::counter::Counter;
 use watch::{History, HistoryError, HistoryPage, Hub};
 
-/// A partition's past, for watchers.
+/// The past of the keys, for watchers.
 pub struct PartitionHistory {
-    partition: Partition,
+    keys: UserKeys,
     /// Steps that were read.
     reads: Counter,
 }
 
 impl PartitionHistory {
-    /// The past of `partition`.
-    pub fn new(partition: Partition) -> PartitionHistory {
-        PartitionHistory::counted(partition, Counter::default())
+    /// The past of `keys`.
+    pub fn new(keys: UserKeys) -> PartitionHistory {
+        PartitionHistory::counted(keys, Counter::default())
     }
 
-    /// The past of `partition`, of which each step that is read is counted.
-    pub(crate) fn counted(partition: Partition, reads: Counter) -> PartitionHistory {
-        PartitionHistory { partition, reads }
+    /// The past of `keys`, of which each step that is read is counted.
+    pub(crate) fn counted(keys: UserKeys, reads: Counter) -> PartitionHistory {
+        PartitionHistory { keys, reads }
     }
 }
 
@@ -30,16 +30,16 @@ impl PartitionHistory {
 impl History for PartitionHistory {
     async fn events(&self, from: Revision, range: &KeyRange) -> Result<HistoryPage, HistoryError> {
         self.reads.inc();
-        let page = self.partition.events(from, range).await.map_err(history_error)?;
+        let page = self.keys.events(from, range).await.map_err(history_error)?;
         Ok(HistoryPage { events: page.events, through: page.through })
     }
 
     fn compacted(&self) -> Option<Revision> {
-        self.partition.compacted()
+        self.keys.compacted()
     }
 
     async fn previous(&self, event: &Event) -> Result<Option<Bytes>, HistoryError> {
-        self.partition.previous(event).await.map_err(history_error)
+        self.keys.previous(event).await.map_err(history_error)
     }
 }
 
@@ -52,7 +52,7 @@ fn history_error(failure: ReadFailure) -> HistoryError {
     }
 }
 
-/// Passes a partition's batches on to the hub.
+/// Passes published batches on to the hub.
 pub(crate) struct HubFollower(pub(crate) Arc<Hub>);
 
 impl Follower for HubFollower {
@@ -61,10 +61,10 @@ impl Follower for HubFollower {
     }
 }
 
-/// A hub that follows `partition`.
-pub fn hub_of(partition: &Partition) -> Arc<Hub> {
-    let hub = Arc::new(Hub::new(partition.published()));
-    let position = partition.follow(Arc::new(HubFollower(hub.clone())));
+/// A hub that follows `keys`.
+pub fn hub_of(keys: &UserKeys) -> Arc<Hub> {
+    let hub = Arc::new(Hub::new(keys.published()));
+    let position = keys.follow(Arc::new(HubFollower(hub.clone())));
     hub.start_at(position);
     hub
 }

@@ -20,7 +20,7 @@ impl Client {
         let (at, op, pages) = self.question();
         let asked = op.clone();
         let read = self.ask(|process| async move {
-            let view = process.store.partition.view(at).await?;
+            let view = process.store.keys.view(at).await?;
             let mut brought = Brought { revision: view.revision().get(), range: None, pages: Vec::new() };
             let Some(keys_max) = pages else {
                 brought.range = Some(view.range(&asked).await?);

@@ -229,7 +229,7 @@ async fn stream(process: Process, mut asked: mpsc::Receiver<Ask>, send: mpsc::Se
                 }
                 Some(Ask::Watch(at, request)) => {
                     // As the server does it: "from now on" must not be another process's past.
-                    if request.start.is_none() && store.partition.confirm().await.is_err() {
+                    if request.start.is_none() && store.keys.confirm().await.is_err() {
                         return;
                     }
                     match session.watch(request) {

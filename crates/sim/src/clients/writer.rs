@@ -28,7 +28,7 @@ impl Client {
     pub(super) async fn write(&self, number: u64) {
         let Attempt { txn, tokens, leases, leases_live } = self.attempt(number);
         let asked = txn.clone();
-        let done = self.change(|process| async move { process.store.partition.txn(asked).await }).await;
+        let done = self.change(|process| async move { process.store.keys.txn(asked).await }).await;
         let Ok(Answered { answer, floor, .. }) = done else {
             self.world.tell(|| format!("client {} hears nothing of {tokens:?}", self.number));
             return;

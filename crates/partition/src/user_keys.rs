@@ -46,7 +46,7 @@ pub struct Waiting {
 
 /// A handle on all user keys, whose partitions this process owns when it leads. Cheap to clone.
 #[derive(Clone)]
-pub struct Partition {
+pub struct UserKeys {
     shared: Arc<Shared>,
     commands: Arc<Commands>,
     room: Arc<Semaphore>,
@@ -65,15 +65,15 @@ pub(crate) struct Commands {
     pub(crate) of_several: mpsc::Sender<Command>,
 }
 
-impl Partition {
+impl UserKeys {
     pub(crate) fn new(
         shared: Arc<Shared>,
         commands: Commands,
         reclaimed: Arc<[Arc<Done>]>,
         (leadership, role, clock): (Leadership, Arc<Role>, Arc<dyn Clock>),
-    ) -> Partition {
+    ) -> UserKeys {
         let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT));
-        Partition { shared, commands: Arc::new(commands), room, reclaimed, leadership, role, clock }
+        UserKeys { shared, commands: Arc::new(commands), room, reclaimed, leadership, role, clock }
     }
 
     /// The newest revision that anybody was told to have happened: everything acknowledged so far is at or below it.
@@ -211,7 +211,7 @@ impl Partition {
         }
     }
 
-    /// Completes when it is certain that [`Partition::published`], read from then on, is not below any revision that was
+    /// Completes when it is certain that [`UserKeys::published`], read from then on, is not below any revision that was
     /// acknowledged before the call, also by another process that may have taken over; and that every follower has been told.
     pub async fn confirm(&self) -> Result<(), NotConfirmed> {
         if self.role.leads() {
