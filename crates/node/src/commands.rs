@@ -80,7 +80,7 @@ pub enum OperatorCommand {
 pub(crate) enum OutputFormat {
     /// For people
     Text,
-    /// One JSON object
+    /// JSON, one object in a line
     Json,
 }
 

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 use backup::{Head, Totals};
 use clap::Args;
+use serde_json::json;
 
+use super::OutputFormat;
 use super::bar::Bar;
 use super::client::ClientArguments;
 use super::store::runtime;
@@ -47,17 +49,28 @@ pub struct BackupArguments {
     /// Go on with what a backup that broke off has left
     #[arg(long)]
     resume: bool,
+    /// The form of what is printed at the end
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: OutputFormat,
 }
 
 /// Backs up, and says what.
 pub(super) fn run(arguments: &BackupArguments) -> ExitCode {
     let runtime = runtime().map_err(|error| BackupFailure::SetUp(error.to_string()));
     match runtime.and_then(|runtime| runtime.block_on(backup(arguments))) {
-        Ok((file, head, Totals { keys, leases, .. })) => console::print(&format!(
-            "backed up {keys} keys and {leases} leases at revision {} to {}\n",
-            head.revision,
-            file.display()
-        )),
+        Ok((file, Head { revision, .. }, Totals { keys, leases, .. })) => {
+            let file = file.display();
+            console::print(&match arguments.output {
+                OutputFormat::Text => {
+                    format!("backed up {keys} keys and {leases} leases at revision {revision} to {file}\n")
+                }
+                OutputFormat::Json => {
+                    let file = file.to_string();
+                    let said = json!({ "file": file, "keys": keys, "leases": leases, "revision": revision });
+                    format!("{said}\n")
+                }
+            })
+        }
         Err(failure) => console::complain(&failure),
     }
 }

@@ -7,11 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use check::{CheckFailure, Finding, Observer, Phase, Problem, Report};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use engine_embedded::OpenError;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::OutputFormat;
 use super::bar::Bar;
 use super::store::{StoreArguments, StoreFailure, runtime};
 use crate::console;
@@ -53,16 +54,7 @@ pub struct CheckArguments {
     pub(super) store: StoreArguments,
     /// How to print what is found
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
-    output: Output,
-}
-
-/// How a check is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// Lines for people
-    Text,
-    /// One JSON object in a line
-    Json,
+    output: OutputFormat,
 }
 
 /// Why a store was not checked to its end.
@@ -117,7 +109,7 @@ async fn check(arguments: &CheckArguments) -> Result<Report, CheckCommandFailure
 }
 
 struct Printer {
-    output: Output,
+    output: OutputFormat,
     bar: Bar,
     out: BufWriter<Stdout>,
     /// Why nothing more is printed.
@@ -143,7 +135,7 @@ impl Printer {
     }
 
     fn report(&mut self, place: &str, report: &Report) {
-        if self.output == Output::Json {
+        if self.output == OutputFormat::Json {
             return self.json(&Line::Report {
                 cluster_id: report.cluster_id,
                 revision: report.revision.get(),
@@ -179,7 +171,7 @@ impl Printer {
 
 impl Observer for Printer {
     fn found(&mut self, finding: &Finding) {
-        if self.output == Output::Json {
+        if self.output == OutputFormat::Json {
             return self.json(&Line::problem(finding));
         }
         let mut text = format!("{}: {}\n", finding.problem.name(), finding.text);

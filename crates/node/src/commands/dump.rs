@@ -47,7 +47,10 @@ Shows what Kubernetes object a value holds: of its protobuf encoding the kind an
 The value is read from a file or from standard input. One end of line behind it is passed over, as etcdctl prints one.";
 
 pub(super) const DETAILS_DECODE: &str = "\
-Example:
+Example: a value in a file
+  orlop decode pod.bin
+
+Example: a value of a running store
   etcdctl get --print-value-only /registry/pods/default/a | orlop decode
 
 Exit codes: 0 it was shown, 1 it cannot be read, 64 the command line is wrong.";

@@ -10,8 +10,10 @@ use base::SystemRandom;
 use clap::Args;
 use model::{LeaseId, Revision};
 use partition::{Import, ImportFailure};
+use serde_json::json;
 use thiserror::Error;
 
+use super::OutputFormat;
 use super::bar::Bar;
 use super::store::{StoreArguments, StoreFailure, runtime};
 use crate::console;
@@ -24,9 +26,9 @@ above the backup's that no client meets a revision again that it has seen, and h
 clients that watch from there are told so and list anew.";
 
 pub(super) const DETAILS: &str = "\
-The whole backup is checked before anything is written. The store must not exist: nothing is ever overwritten. A restore that
-breaks off leaves a store that no server starts on: delete it, or choose another place, and restore again. Leases get their
-whole time when a server starts.
+The whole backup is checked before anything is written. The store must not exist: nothing is ever overwritten. Delete what a
+restore leaves that breaks off, or choose another place, and restore again: no server starts on a store that is begun, but
+one would found a new one where not even the first record was written. Leases get their whole time when a server starts.
 
 Example:
   orlop restore /backups/monday.backup --data-dir /var/lib/orlop-new && orlop --data-dir /var/lib/orlop-new
@@ -58,6 +60,9 @@ pub struct RestoreArguments {
     /// Check the backup, and write nothing
     #[arg(long)]
     dry_run: bool,
+    /// The form of what is printed at the end
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: OutputFormat,
 }
 
 impl RestoreArguments {
@@ -87,12 +92,23 @@ pub(super) fn run(arguments: &RestoreArguments) -> ExitCode {
     let runtime = runtime().map_err(RestoreFailure::from);
     let file = arguments.file.display();
     match runtime.and_then(|runtime| runtime.block_on(restore(arguments))) {
-        Ok((Totals { keys, leases, bytes }, revision)) if arguments.dry_run => console::print(&format!(
-            "{file} is whole: {keys} keys of {bytes} bytes and {leases} leases at revision {revision}\n"
-        )),
-        Ok((Totals { keys, leases, .. }, revision)) => {
-            console::print(&format!("restored {keys} keys and {leases} leases, at revision {revision}\n"))
-        }
+        Ok((Totals { keys, leases, bytes }, revision)) => console::print(&match arguments.output {
+            OutputFormat::Json => {
+                let (restored, revision) = (!arguments.dry_run, revision.get());
+                let said = json!({
+                    "restored": restored, "keys": keys, "leases": leases, "bytes": bytes, "revision": revision
+                });
+                format!("{said}\n")
+            }
+            OutputFormat::Text if arguments.dry_run => {
+                format!(
+                    "{file} is whole: {keys} keys of {bytes} bytes and {leases} leases at revision {revision}\n"
+                )
+            }
+            OutputFormat::Text => {
+                format!("restored {keys} keys and {leases} leases, at revision {revision}\n")
+            }
+        }),
         Err(failure) => console::complain(&failure),
     }
 }
