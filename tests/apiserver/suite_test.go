@@ -21,6 +21,9 @@ const (
 	fleetVariable  = "ORLOP_FLEET_BIN"
 	targetVariable = "ORLOP_TARGET_DIR"
 
+	// splits lie among the keys that the suite uses.
+	splits = "/pods/,/pods/f,/pods/second"
+
 	// The suite takes about a minute once it is built; the rest is room for a machine that is busy with other tests.
 	suiteTimeout = 25 * time.Minute
 	// Room for building the suite and reporting on it within the time that this test has.
@@ -44,9 +47,14 @@ func TestStorageSuite(t *testing.T) {
 	check(t, map[string]string{binaryVariable: program(t, binaryVariable)})
 }
 
-// TestStorageSuiteOnAFleet runs it against two servers on TiKV, of which the one that is asked does not lead.
+// TestStorageSuiteOnAFleet runs it against two servers on TiKV, of which the one that is asked does not lead, with the
+// keys in several partitions.
 func TestStorageSuiteOnAFleet(t *testing.T) {
-	check(t, map[string]string{binaryVariable: program(t, fleetVariable), "FLEET_ORLOP": program(t, binaryVariable)})
+	check(t, map[string]string{
+		binaryVariable: program(t, fleetVariable),
+		"FLEET_ORLOP":  program(t, binaryVariable),
+		"FLEET_SPLITS": splits,
+	})
 }
 
 func check(t *testing.T, environment map[string]string) {

@@ -2,9 +2,9 @@
 // tests, a server that leads the store on it, and then the server that the suite asked for, which owns nothing. So
 // whatever the suite asks is forwarded to the leader, or answered from a copy of its state.
 //
-// FLEET_ORLOP names the orlop to start. The arguments are those of `orlop serve`; --data-dir and --name are left out,
-// because the records are in TiKV's memory and each server needs a name of its own. SIGTERM and SIGINT end both servers;
-// the exit code is 0 when theirs were.
+// FLEET_ORLOP names the orlop to start, FLEET_SPLITS the keys at which its partitions begin, if there are to be several.
+// The arguments are those of `orlop serve`; --data-dir and --name are left out, because the records are in TiKV's memory
+// and each server needs a name of its own. SIGTERM and SIGINT end both servers; the exit code is 0 when theirs were.
 package main
 
 import (
@@ -30,6 +30,7 @@ import (
 
 const (
 	binaryVariable = "FLEET_ORLOP"
+	splitsVariable = "FLEET_SPLITS"
 	// A server is ready in well under a second; the rest is room for a busy machine.
 	readyDeadline = 60 * time.Second
 	pollInterval  = 10 * time.Millisecond
@@ -67,7 +68,10 @@ func run(args []string) (int, error) {
 	}
 	defer tikv.Close()
 
-	common := append(without(args, dropped), "--engine", "tikv", "--pd-endpoints", tikv.PDAddr, "--initial-partition-splits", splits)
+	common := append(without(args, dropped), "--engine", "tikv", "--pd-endpoints", tikv.PDAddr)
+	if splits := os.Getenv(splitsVariable); splits != "" {
+		common = append(common, "--initial-partition-splits", splits)
+	}
 	urls := value(args, "--listen-client-urls")
 	ended := make(chan error, 2)
 	leaderURL, err := freeURL()
@@ -99,9 +103,6 @@ func run(args []string) (int, error) {
 	}
 	return 0, nil
 }
-
-// splits lie among the keys of Kubernetes' storage suite and of a Kubernetes.
-const splits = "/pods/,/pods/f,/pods/second,/registry/events/,/registry/pods/"
 
 // start starts a server that is reached by clients at these URLs, and tells ended when it is gone.
 func start(name, urls string, common []string, ended chan<- error) (*exec.Cmd, error) {
