@@ -11,7 +11,7 @@ mod convert;
 mod feed;
 mod follow;
 pub(crate) mod forward;
-mod heartbeat;
+pub(crate) mod heartbeat;
 mod remote;
 pub(crate) mod service;
 mod standing;

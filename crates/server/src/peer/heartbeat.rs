@@ -22,6 +22,8 @@ const BEATS_PER_LEASE: u32 = 4;
 const WRONG_CLUSTER_MAX: u32 = 3 * BEATS_PER_LEASE;
 /// How long a goodbye may take: nobody depends on it.
 const GOODBYE_TIME_MAX: Duration = Duration::from_millis(200);
+/// How long an answer about the server's state waits for what the leader says of alarms.
+const ALARMS_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The server leaves the fleet.
 #[derive(Debug, Error)]
@@ -104,8 +106,7 @@ impl Heartbeat {
                 self.rank.store(u32::try_from(before.count()).unwrap_or(u32::MAX), Ordering::Relaxed);
                 let refusal = Refusal::try_from(refusal).unwrap_or(Refusal::NotLeading);
                 if refusal == Refusal::None {
-                    let known = |alarm: i32| u8::try_from(alarm).ok().and_then(Alarm::from_number);
-                    self.system.heard_of(alarms.into_iter().filter_map(known));
+                    hear_of(&self.system, alarms);
                 }
                 self.judge(refusal, cluster_id, &leader)
             }
@@ -193,6 +194,30 @@ impl Heartbeat {
             Ok(()) => info!("the leader knows that this server stops"),
             Err(error) => debug!(error, "the leader was not told that this server stops"),
         }
+    }
+}
+
+fn hear_of(system: &System, alarms: Vec<i32>) {
+    let known = |alarm: i32| u8::try_from(alarm).ok().and_then(Alarm::from_number);
+    system.heard_of(alarms.into_iter().filter_map(known));
+}
+
+/// Has the leader say now which alarms are raised: whoever has just raised one is told of it here too. Without an answer in
+/// time it stays at what it said last.
+pub(crate) async fn ask_for_alarms(peers: &Peers, system: &System, clock: &dyn Clock) {
+    if peers.standing.leads_here() {
+        return;
+    }
+    let Some(connection) = peers.standing.link.connection() else { return };
+    let late = clock.now() + ALARMS_TIME_MAX;
+    tokio::select! {
+        biased;
+        answer = join(peers, connection, false) => match answer {
+            Ok(JoinResponse { refusal, alarms, .. }) if refusal == Refusal::None as i32 => hear_of(system, alarms),
+            Ok(_) => {}
+            Err(error) => debug!(error, "the leader does not say which alarms are raised"),
+        },
+        () = clock.sleep_until(late) => {}
     }
 }
 

@@ -20,6 +20,7 @@ use super::{hash, snapshot};
 use crate::backend::Backend;
 use crate::error::EtcdError;
 use crate::failure;
+use crate::peer::heartbeat::ask_for_alarms;
 use crate::version;
 
 /// The maintenance service.
@@ -131,6 +132,9 @@ impl Maintenance for MaintenanceService {
         self.0.access(request.extensions()).ask()?;
         // Clients decide by this answer what they may use: a store that cannot be read gives none.
         self.0.check_engine().await.map_err(engine_failure)?;
+        if let Some(peers) = &self.0.peers {
+            ask_for_alarms(peers, &self.0.store.system, self.0.clock.as_ref()).await;
+        }
         Ok(Response::new(self.status_now()))
     }
 
