@@ -6,11 +6,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test whose equipment breaks has failed")]
 
+mod command_line;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::SeededRandom;
-use node::config::{Command, Config, Source, read};
+use node::config::{Command, Config, read};
 use node::{App, Running, World};
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::lease_client::LeaseClient;
@@ -40,27 +42,11 @@ const NO_SPACE: i32 = 1;
 /// More than one page of anything.
 const LARGE: usize = 5000;
 
-struct Arguments(Vec<String>);
-
-impl Source for Arguments {
-    fn arguments(&self) -> Vec<std::ffi::OsString> {
-        self.0.iter().map(Into::into).collect()
-    }
-
-    fn variables(&self) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-        Vec::new()
-    }
-
-    fn read_file(&self, _: &Path) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
-}
-
 fn config(dir: &Path) -> Config {
     let flags = ["--listen-client-urls=http://127.0.0.1:0", "--key-prefix=old/"];
     let mut flags: Vec<String> = flags.map(str::to_owned).into();
     flags.push(format!("--data-dir={}", dir.display()));
-    match read(&Arguments(flags)).unwrap() {
+    match read(&command_line::Arguments(flags)).unwrap() {
         Command::Serve(config) => *config,
         other => panic!("{other:?}"),
     }

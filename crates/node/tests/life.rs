@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test whose equipment breaks has failed")]
 
+mod command_line;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use node::config::{Command, Config, Source, read};
+use node::config::{Command, Config, read};
 use node::{App, Running, World};
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::watch_client::WatchClient;
@@ -14,28 +16,11 @@ use proto::etcdserverpb::{PutRequest, RangeRequest, WatchCreateRequest, WatchReq
 use tonic::Code;
 use tonic::transport::Channel;
 
-/// The command line of a test.
-struct Arguments(Vec<String>);
-
-impl Source for Arguments {
-    fn arguments(&self) -> Vec<std::ffi::OsString> {
-        self.0.iter().map(Into::into).collect()
-    }
-
-    fn variables(&self) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-        Vec::new()
-    }
-
-    fn read_file(&self, _: &Path) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
-}
-
 /// A configuration with a free port.
 fn config(flags: &[&str]) -> Config {
     let port = "--listen-client-urls=http://127.0.0.1:0";
     let arguments = [port].iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
-    match read(&Arguments(arguments)).unwrap() {
+    match read(&command_line::Arguments(arguments)).unwrap() {
         Command::Serve(config) => *config,
         other => panic!("{other:?}"),
     }

@@ -7,12 +7,13 @@
     reason = "a test whose equipment breaks has failed; the collector is no task of a server"
 )]
 
+mod command_line;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use node::config::{Command, Config, Source, read};
+use node::config::{Command, Config, read};
 use node::{App, Running, Traces, World};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -84,22 +85,6 @@ impl Collector {
     }
 }
 
-struct Arguments(Vec<String>);
-
-impl Source for Arguments {
-    fn arguments(&self) -> Vec<std::ffi::OsString> {
-        self.0.iter().map(Into::into).collect()
-    }
-
-    fn variables(&self) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-        Vec::new()
-    }
-
-    fn read_file(&self, _: &Path) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
-}
-
 fn config(port: u16) -> Config {
     let flags = [
         "--listen-client-urls=http://127.0.0.1:0".to_owned(),
@@ -108,7 +93,7 @@ fn config(port: u16) -> Config {
         format!("--distributed-tracing-address=127.0.0.1:{port}"),
         "--distributed-tracing-instance-id=first".to_owned(),
     ];
-    match read(&Arguments(flags.to_vec())).unwrap() {
+    match read(&command_line::Arguments(flags.to_vec())).unwrap() {
         Command::Serve(config) => *config,
         other => panic!("{other:?}"),
     }
