@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use engine::{Direction, KeySpan, Scan, Snapshot};
 use layout::log::{Body, LogRecord, PartitionId, Slot};
+use layout::map::PartitionMap;
 use layout::object::{Object, encode_deleted};
 use layout::{KeySpace, Span};
 use model::{Change, ChangeKind, Event, KeyRange, Revision};
@@ -86,6 +87,8 @@ impl Shared {
 
     /// Every change at or below `through` in the slots of a partition after `slot`, all of which are there by now.
     /// [`ReadFailure::Compacted`] when some were there and are gone.
+    ///
+    /// For what was on its way when another partition reached `through`: a batch or two, which fit into memory.
     pub(crate) async fn changes_after(
         &self,
         (partition, slot): (PartitionId, Slot),
@@ -105,8 +108,11 @@ impl Shared {
                     }
                     next = after;
                 }
-                (Err(_), Some(compacted)) => return Err(ReadFailure::Compacted(compacted)),
-                (Err(failure), None) => return Err(failure),
+                // A slot is missing. What the engine does not tell at the moment is another matter.
+                (Err(ReadFailure::Corrupt(_)), Some(compacted)) => {
+                    return Err(ReadFailure::Compacted(compacted));
+                }
+                (Err(failure), _) => return Err(failure),
             }
         }
     }
@@ -346,6 +352,17 @@ const TOMBSTONE: model::KeyMeta = model::KeyMeta {
     lease: model::LeaseId::NONE,
     value_len: 0,
 };
+
+/// The partitions of the user keys; there is no record of them where the keys are not split.
+pub(crate) async fn partition_map(
+    snapshot: &dyn Snapshot,
+    space: &KeySpace,
+) -> Result<PartitionMap, ReadFailure> {
+    match snapshot.get(&space.partitions_key()).await? {
+        Some(record) => Ok(space.decode_partitions(&record)?),
+        None => Ok(PartitionMap::default()),
+    }
+}
 
 /// The newest slot of a partition's log, and what it holds.
 pub(crate) async fn newest_slot(

@@ -13,7 +13,7 @@ use model::{Change, ChangeKind, Revision};
 use thiserror::Error;
 
 use crate::error::ReadFailure;
-use crate::events::newest_slot;
+use crate::events::{newest_slot, partition_map};
 
 /// One page holds at most this many slots.
 const SLOTS_PER_PAGE_MAX: usize = 256;
@@ -113,10 +113,7 @@ impl LogReader {
             Some(record) => Some(space.decode_compacted(&record).map_err(ReadFailure::from)?),
             None => None,
         };
-        let map = match snapshot.get(&space.partitions_key()).await.map_err(ReadFailure::from)? {
-            Some(record) => space.decode_partitions(&record).map_err(ReadFailure::from)?,
-            None => PartitionMap::default(),
-        };
+        let map = partition_map(snapshot.as_ref(), &space).await?;
         let mut revision = Revision::FIRST;
         for partition in map.ids() {
             let newest = newest_slot(snapshot.as_ref(), &space, partition).await?;

@@ -24,7 +24,8 @@ pub(crate) struct Numbering {
 struct State {
     /// The last number that was given out and not given back.
     last: Revision,
-    /// What was taken and is not visible yet, lowest first: at most one for each log, and one for those over several.
+    /// What was taken and is not visible yet, lowest first. While one log's outcome is unclear, what others write meanwhile
+    /// stays here: this has no bound of its own (`docs/limits.md`).
     open: VecDeque<Open>,
     takers: u64,
 }

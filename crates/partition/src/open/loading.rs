@@ -15,7 +15,7 @@ use super::takeover::Taken;
 use super::{OpenFailure, Opening};
 use crate::attachments::Attachments;
 use crate::error::ReadFailure;
-use crate::events::{empty_log, newest_slot};
+use crate::events::{empty_log, newest_slot, partition_map};
 use crate::index::Index;
 use crate::replica::Position;
 use crate::system::{Holds, Tables, Trail};
@@ -51,7 +51,7 @@ impl Opening {
     /// Loads the user keys as of one snapshot, whoever owns them.
     pub(super) async fn load(&self) -> Result<Loaded, OpenFailure> {
         let snapshot = self.snapshot().await?;
-        let map = self.load_map(snapshot.as_ref()).await?;
+        let map = partition_map(snapshot.as_ref(), &self.settings.space).await?;
         let mut positions = Vec::with_capacity(map.count());
         for partition in map.ids() {
             let newest = newest_slot(snapshot.as_ref(), &self.settings.space, partition).await?;
@@ -125,14 +125,6 @@ impl Opening {
         })
         .await?;
         Ok(tables)
-    }
-
-    async fn load_map(&self, snapshot: &dyn Snapshot) -> Result<PartitionMap, ReadFailure> {
-        let space = &self.settings.space;
-        match snapshot.get(&space.partitions_key()).await? {
-            Some(record) => Ok(space.decode_partitions(&record)?),
-            None => Ok(PartitionMap::default()),
-        }
     }
 
     async fn load_compacted(&self, snapshot: &dyn Snapshot) -> Result<Option<Revision>, ReadFailure> {
