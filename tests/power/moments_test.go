@@ -136,6 +136,9 @@ func TestCutsWhileSegmentsFillAndAreRewritten(t *testing.T) {
 // smallDisk has room for the reserve of 16 MiB, and for two or three segments.
 const smallDisk = 40 << 20
 
+// needsSpace is what a store says that has used up its reserve: nothing can be written then until it has more space.
+const needsSpace = "its reserve is used up; give the data directory more space"
+
 // bootOnSmallDisk starts the store. One that has used up its reserve may ask for more space, and gets it.
 func (m *machine) bootOnSmallDisk() {
 	m.Helper()
@@ -144,12 +147,37 @@ func (m *machine) bootOnSmallDisk() {
 	if ready, ended := m.tryBoot(); ready || !ended {
 		return
 	}
-	if said := m.logSoFar()[before:]; !strings.Contains(said, "its reserve is used up; give the data directory more space") {
+	if said := m.logSoFar()[before:]; !strings.Contains(said, needsSpace) {
 		m.Fatalf("the store refuses to start after cut %d:\n%s", m.cuts, said)
 	}
+	m.giveSpace()
+	m.mustBoot()
+}
+
+func (m *machine) giveSpace() {
+	m.Helper()
 	m.Logf("the store needs more space after cut %d", m.cuts)
 	m.disk.SetCapacity(2 * smallDisk)
-	m.mustBoot()
+}
+
+// awaitCutOnSmallDisk waits for a power cut that was ordered. A store that asks for more space meanwhile gets it:
+// without, nothing changes on the disk any more.
+func (m *machine) awaitCutOnSmallDisk(said int) {
+	m.Helper()
+	eventually(m.T, "the power is cut, or the store needs space", func() bool {
+		select {
+		case <-m.disk.Frozen():
+			return true
+		case <-m.store.Exited():
+			return true
+		default:
+			return strings.Contains(m.logSoFar()[said:], needsSpace)
+		}
+	})
+	if strings.Contains(m.logSoFar()[said:], needsSpace) {
+		m.giveSpace()
+	}
+	m.awaitCut()
 }
 
 func (m *machine) logSoFar() string {
@@ -167,9 +195,10 @@ func TestCutsOnADiskThatIsNearlyFull(t *testing.T) {
 	for range 6 * rounds(t) {
 		m.bootOnSmallDisk()
 		m.check()
+		said := len(m.logSoFar())
 		load := m.load(func(l *load) { l.isLarge, l.defragments = true, true })
 		m.disk.FreezeAfter(300 + m.random.Uint64N(600))
-		m.awaitCut()
+		m.awaitCutOnSmallDisk(said)
 		m.cutPower(powerfs.AnyFate(m.random))
 		load.end()
 		full += load.full
