@@ -38,9 +38,13 @@ impl Upkeep {
 
     /// Works until the engine is closed.
     pub(crate) fn run(self) {
+        let clock = self.shared.config.clock.clone();
+        // Space is looked for this long after the last time, and not after a silence: whoever is refused and tries
+        // again makes the writer ask for something each time, and then there is none.
+        let mut look_at = clock.now();
         loop {
             let full = !self.shared.takes_new_data() || self.shared.signals.is_full();
-            match self.shared.signals.take(full.then_some(FULL_RETRY)) {
+            match self.shared.signals.take(full.then(|| look_at.saturating_sub(clock.now()))) {
                 Work::Stop => return,
                 Work::Hint(segment) => self.hint(segment),
                 Work::Spare => self.spare(),
@@ -53,6 +57,7 @@ impl Upkeep {
                 Work::Nothing => {
                     self.reclaim_worst();
                     self.look_for_space();
+                    look_at = clock.now() + FULL_RETRY;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Disks that are full or fail.
 
 use std::io;
+use std::time::Duration;
 
 use base::SeededRandom;
 use engine::{Batch, BatchClass, CommitError, Engine, ReadError};
@@ -10,6 +11,8 @@ use crate::EmbeddedEngine;
 use crate::fs::sim::SimFs;
 
 const KIB: usize = 1024;
+/// What takes longer never ends: the disk is looked at twice a second.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
 
 /// Writes until the disk is full; the number of records that were taken.
 async fn fill(engine: &EmbeddedEngine) -> usize {
@@ -65,6 +68,28 @@ async fn a_full_disk_that_is_given_more_space_takes_new_data_again() {
     fs.set_capacity(None);
     engine.reclaim().await.unwrap();
     engine.commit(put("more", vec![7; 1000])).await.unwrap();
+}
+
+/// Nobody asks for space here: the clients only try again, without a pause.
+#[tokio::test]
+async fn a_full_disk_that_is_given_more_space_takes_new_data_again_while_clients_try_all_the_time() {
+    let fs = SimFs::default();
+    fs.set_capacity(Some(80 * KIB));
+    let engine = open(&fs).unwrap();
+    fill(&engine).await;
+    let mut heartbeat = Batch { class: BatchClass::Reclaim, ..Batch::default() };
+    heartbeat.put("lease", vec![1; 4500]);
+    while fs.names().contains(&"RESERVE".to_owned()) {
+        engine.commit(heartbeat.clone()).await.unwrap();
+    }
+    // The reserve is a segment now. More than half of it is used: the writer asks for the next one all the time.
+    engine.commit(heartbeat.clone()).await.unwrap();
+    let error = engine.commit(put("more", vec![7; 1000])).await.unwrap_err();
+    assert!(error.to_string().contains("its reserve is in use"), "{error}");
+    fs.set_capacity(None);
+    let retried = async { while engine.commit(put("more", vec![7; 1000])).await.is_err() {} };
+    let taken = tokio::time::timeout(HANGS_AFTER, retried).await;
+    assert!(taken.is_ok(), "still refused: {:?}", fs.names());
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ pub(crate) enum Work {
     Check,
     /// Rewrite what is worth it, and say when it is done.
     Reclaim(oneshot::Sender<Result<(), ReadError>>),
-    /// Nothing came for the time given.
+    /// The time given is over.
     Nothing,
 }
 
@@ -95,12 +95,16 @@ impl Signals {
         answered
     }
 
-    /// The most urgent work; waits for some, with `retry` no longer than that.
+    /// The most urgent work; waits for some, with `retry` no longer than that. When `retry` is zero nothing but the
+    /// end goes before it.
     pub(crate) fn take(&self, retry: Option<Duration>) -> Work {
         let mut wanted = self.wanted.lock();
         loop {
             if wanted.stop {
                 return Work::Stop;
+            }
+            if retry.is_some_and(|retry| retry.is_zero()) {
+                return Work::Nothing;
             }
             // The next segment first: commits may wait for it.
             if std::mem::take(&mut wanted.spare) {
@@ -133,5 +137,27 @@ impl Signals {
             return Some(Work::Spare);
         }
         wanted.hints.pop_front().map(Work::Hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_that_is_due_goes_before_what_is_asked_for_again_and_again() {
+        let signals = Signals::default();
+        signals.prepare_spare();
+        signals.check();
+        assert!(matches!(signals.take(Some(Duration::ZERO)), Work::Nothing));
+        assert!(matches!(signals.take(Some(Duration::from_secs(60))), Work::Spare));
+        assert!(matches!(signals.take(None), Work::Check));
+    }
+
+    #[test]
+    fn the_end_goes_before_a_retry() {
+        let signals = Signals::default();
+        signals.stop();
+        assert!(matches!(signals.take(Some(Duration::ZERO)), Work::Stop));
     }
 }
