@@ -5,6 +5,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -139,6 +140,9 @@ const smallDisk = 40 << 20
 // needsSpace is what a store says that has used up its reserve: nothing can be written then until it has more space.
 const needsSpace = "its reserve is used up; give the data directory more space"
 
+// refusesData is what a store says that has no reserve: it takes new data when there is one again.
+const refusesData = "its reserve is in use or could not be set aside"
+
 // bootOnSmallDisk starts the store. One that has used up its reserve may ask for more space, and gets it.
 func (m *machine) bootOnSmallDisk() {
 	m.Helper()
@@ -157,13 +161,19 @@ func (m *machine) bootOnSmallDisk() {
 func (m *machine) giveSpace() {
 	m.Helper()
 	m.Logf("the store needs more space after cut %d", m.cuts)
-	m.disk.SetCapacity(2 * smallDisk)
+	// Beside what it holds: a store that was given space before may have filled that, too.
+	m.disk.SetCapacity(m.disk.Used() + smallDisk)
 }
 
-// awaitCutOnSmallDisk waits for a power cut that was ordered. A store that asks for more space meanwhile gets it:
-// without, nothing changes on the disk any more.
+// standsStill is how long nothing changes on a disk whose space is used up: many times as long as the store waits before
+// it looks for space again.
+const standsStill = 10 * time.Second
+
+// awaitCutOnSmallDisk waits for a power cut that was ordered. A store that asks for more space meanwhile gets it, and so
+// does one that refuses new data and finds nothing any more that it could free: without, nothing changes on the disk.
 func (m *machine) awaitCutOnSmallDisk(said int) {
 	m.Helper()
+	changes, since, isStill := m.disk.Changes(), time.Now(), false
 	eventually(m.T, "the power is cut, or the store needs space", func() bool {
 		select {
 		case <-m.disk.Frozen():
@@ -171,10 +181,17 @@ func (m *machine) awaitCutOnSmallDisk(said int) {
 		case <-m.store.Exited():
 			return true
 		default:
-			return strings.Contains(m.logSoFar()[said:], needsSpace)
 		}
+		if now := m.disk.Changes(); now != changes {
+			changes, since = now, time.Now()
+		}
+		isStill = time.Since(since) >= standsStill && strings.Contains(m.logSoFar()[said:], refusesData)
+		return isStill || strings.Contains(m.logSoFar()[said:], needsSpace)
 	})
-	if strings.Contains(m.logSoFar()[said:], needsSpace) {
+	if isStill {
+		m.Logf("the store stands still:\n%s", m.disk.Describe())
+	}
+	if isStill || strings.Contains(m.logSoFar()[said:], needsSpace) {
 		m.giveSpace()
 	}
 	m.awaitCut()
