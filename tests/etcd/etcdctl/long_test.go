@@ -79,18 +79,19 @@ func TestInteractiveWatchAndProgress(t *testing.T) {
 	for _, s := range both(t) {
 		s.do(t, "put a 1", "put b 2")
 		p := spawn(t, s.store, "watch", "-i")
-		for _, line := range []string{"watch a --rev 1", "watch b --rev 1", "nonsense"} {
-			if _, err := fmt.Fprintln(p.stdin, line); err != nil {
+		// One after the other: etcdctl prints each watch from a goroutine of its own, so the lines of two
+		// watches that have something to say at once mix.
+		for _, step := range []struct{ line, answer string }{
+			{"watch a --rev 1", "PUT\na\n1\n"},
+			{"watch b --rev 1", "PUT\nb\n2\n"},
+			{"nonsense", "Invalid command nonsense"},
+			{"progress", "progress notify: 3"},
+		} {
+			if _, err := fmt.Fprintln(p.stdin, step.line); err != nil {
 				t.Fatal(err)
 			}
+			p.seen(step.answer)
 		}
-		p.seen("PUT\na\n1\n")
-		p.seen("PUT\nb\n2\n")
-		p.seen("Invalid command nonsense")
-		if _, err := fmt.Fprintln(p.stdin, "progress"); err != nil {
-			t.Fatal(err)
-		}
-		p.seen("progress notify: 3")
 		p.interrupt()
 	}
 }
