@@ -1,10 +1,17 @@
 //! Runs the program that was built with these tests.
 
-#![allow(clippy::unwrap_used, reason = "a test whose equipment breaks has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test whose equipment breaks has failed"
+)]
+#![allow(clippy::disallowed_methods, reason = "a thread of the test reads what the program logs")]
 #![allow(dead_code, reason = "each test program uses its part of it")]
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -28,9 +35,43 @@ fn command(arguments: &[&str]) -> Command {
 pub struct Program {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    stderr: BufReader<ChildStderr>,
-    /// What was read of its log.
-    log: String,
+    log: Log,
+}
+
+/// What a program has logged. It is read all the time: a program that nobody listens to stands still at some point.
+struct Log {
+    lines: mpsc::Receiver<String>,
+    /// What was taken from the lines.
+    taken: String,
+}
+
+impl Log {
+    fn of(stderr: ChildStderr) -> Log {
+        let (sender, lines) = mpsc::channel();
+        // Ends with the program.
+        std::thread::spawn(move || {
+            let mut stderr = BufReader::new(stderr);
+            let mut line = Vec::new();
+            while stderr.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+                line.clear();
+            }
+        });
+        Log { lines, taken: String::new() }
+    }
+
+    /// The next line; none when the program has ended.
+    fn next(&mut self) -> Option<String> {
+        let line = self.lines.recv().ok()?;
+        self.taken.push_str(&line);
+        Some(line)
+    }
+
+    /// Everything until the program ends.
+    fn rest(&mut self) -> String {
+        while self.next().is_some() {}
+        self.taken.clone()
+    }
 }
 
 impl Program {
@@ -38,15 +79,15 @@ impl Program {
     pub fn start(arguments: &[&str]) -> Program {
         let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        Program { child, stdout, stderr, log: String::new() }
+        let log = Log::of(child.stderr.take().unwrap());
+        Program { child, stdout, log }
     }
 
     /// Waits for the lines that say that it serves.
     pub fn greeting(&mut self) -> String {
         let mut greeting = String::new();
         while !greeting.contains("Ctrl-C") {
-            assert_ne!(self.stdout.read_line(&mut greeting).unwrap(), 0, "it ended: {}", self.rest_of_log());
+            assert_ne!(self.stdout.read_line(&mut greeting).unwrap(), 0, "it ended: {}", self.log.rest());
         }
         greeting
     }
@@ -61,9 +102,7 @@ impl Program {
     /// Waits for a line of the log that holds `part`.
     pub fn log_line(&mut self, part: &str) -> String {
         loop {
-            let mut line = String::new();
-            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "it ended: {}", self.log);
-            self.log.push_str(&line);
+            let line = self.log.next().unwrap_or_else(|| panic!("it ended: {}", self.log.taken));
             if line.contains(part) {
                 return line;
             }
@@ -94,13 +133,8 @@ impl Program {
 
     /// As [`Program::end`], for one that is kept.
     pub fn wait(&mut self) -> (Option<i32>, String) {
-        let log = self.rest_of_log();
+        let log = self.log.rest();
         (self.child.wait().unwrap().code(), log)
-    }
-
-    fn rest_of_log(&mut self) -> String {
-        self.stderr.read_to_string(&mut self.log).unwrap();
-        self.log.clone()
     }
 }
 
@@ -109,5 +143,11 @@ impl Drop for Program {
         // Fails only when it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log.rest();
+            let of_its_own = log.lines().filter(|line| !line.contains("tikv_client"));
+            println!("log of process {}:", self.child.id());
+            of_its_own.for_each(|line| println!("    {line}"));
+        }
     }
 }
