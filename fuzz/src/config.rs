@@ -123,6 +123,7 @@ fn written(config: &Config) -> Vec<OsString> {
         ("tikv-gc", if tikv.advances_gc { "advance" } else { "hold" }.to_owned()),
         ("key-prefix", prefix),
         ("initial-partition-splits", splits.join(",")),
+        ("partition-owners", if config.spreads_partitions { "all" } else { "leader" }.to_owned()),
         ("history-bytes", config.history_bytes_max.to_string()),
         ("cache-bytes", config.cache_bytes_max.to_string()),
         ("log-format", format.to_owned()),

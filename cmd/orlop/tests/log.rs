@@ -73,14 +73,15 @@ async fn the_log_tells_every_change_of_keys_and_leases_in_its_order() {
     assert!(lines[0].ends_with(",\"revision\":4,\"compacted_revision\":null}"), "{}", lines[0]);
     assert_eq!(lines[1], "{\"type\":\"filler\",\"partition\":1,\"slot\":1,\"epoch\":0}");
     assert!(
-        lines[2].starts_with("{\"type\":\"takeover\",\"partition\":1,\"slot\":2,\"epoch\":1,\"owner\":\"")
+        lines[2]
+            .starts_with("{\"type\":\"takeover\",\"partition\":1,\"slot\":2,\"epoch\":1048576,\"owner\":\"")
     );
     let revisions = [
-        "{\"type\":\"revision\",\"revision\":2,\"partition\":1,\"slot\":3,\"epoch\":1,\"changes\":[{\"kind\":\"put\",\
+        "{\"type\":\"revision\",\"revision\":2,\"partition\":1,\"slot\":3,\"epoch\":1048576,\"changes\":[{\"kind\":\"put\",\
          \"key\":\"YQ==\",\"value\":\"MQ==\",\"lease\":0,\"create_revision\":2,\"version\":1,\"previous_revision\":0}]}",
-        "{\"type\":\"revision\",\"revision\":3,\"partition\":1,\"slot\":4,\"epoch\":1,\"changes\":[{\"kind\":\"put\",\
+        "{\"type\":\"revision\",\"revision\":3,\"partition\":1,\"slot\":4,\"epoch\":1048576,\"changes\":[{\"kind\":\"put\",\
          \"key\":\"YQ==\",\"value\":\"\",\"lease\":7,\"create_revision\":2,\"version\":2,\"previous_revision\":2}]}",
-        "{\"type\":\"revision\",\"revision\":4,\"partition\":1,\"slot\":5,\"epoch\":1,\"changes\":[{\"kind\":\"delete\",\
+        "{\"type\":\"revision\",\"revision\":4,\"partition\":1,\"slot\":5,\"epoch\":1048576,\"changes\":[{\"kind\":\"delete\",\
          \"key\":\"YQ==\",\"previous_revision\":3}]}",
     ];
     assert_eq!(lines[3..6], revisions);

@@ -29,11 +29,17 @@ pub enum PlantedBug {
     UnpublishedShown,
     /// A batch becomes visible while one with lower revisions is on its way in another partition.
     AheadOfOthers,
+    /// An owner beside the leader answers before the leader knows what it has written.
+    OwnerAnswersFirst,
+    /// A leader that takes a partition back does not look in its log for what its owner had not told.
+    TakenBackUnread,
+    /// An owner puts keys on a lease without having asked the leader for it.
+    LeaseUnasked,
 }
 
 impl PlantedBug {
     /// Every bug.
-    pub const ALL: [PlantedBug; 11] = [
+    pub const ALL: [PlantedBug; 14] = [
         PlantedBug::AckBeforeFsync,
         PlantedBug::ProgressBeforeEvent,
         PlantedBug::SkippedSlot,
@@ -45,6 +51,9 @@ impl PlantedBug {
         PlantedBug::ReclaimsTooMuch,
         PlantedBug::UnpublishedShown,
         PlantedBug::AheadOfOthers,
+        PlantedBug::OwnerAnswersFirst,
+        PlantedBug::TakenBackUnread,
+        PlantedBug::LeaseUnasked,
     ];
 
     /// What it is called where words are typed.
@@ -61,6 +70,9 @@ impl PlantedBug {
             PlantedBug::ReclaimsTooMuch => "reclaims-too-much",
             PlantedBug::UnpublishedShown => "unpublished-shown",
             PlantedBug::AheadOfOthers => "ahead-of-others",
+            PlantedBug::OwnerAnswersFirst => "owner-answers-first",
+            PlantedBug::TakenBackUnread => "taken-back-unread",
+            PlantedBug::LeaseUnasked => "lease-unasked",
         }
     }
 

@@ -35,6 +35,21 @@ impl Slot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
+/// In the epoch of a partition of user keys, the term is above this many bits, and how often the partition has changed
+/// hands in that term below.
+const HANDS_BITS: u32 = 20;
+
+impl Epoch {
+    /// The epoch at which a partition of user keys has its owner: the leader's `term`, which is an epoch of the system
+    /// partition, and how often the leader has given the partition into other hands since. Whatever a later leader does
+    /// is above all that an earlier one has done, however late.
+    ///
+    /// `None` when a partition has changed hands more often than there is room for.
+    pub fn in_term(term: Epoch, hands: u32) -> Option<Epoch> {
+        (hands < 1 << HANDS_BITS).then(|| Epoch(term.0 << HANDS_BITS | u64::from(hands)))
+    }
+}
+
 /// One life of one process: drawn at start, never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(pub u128);

@@ -325,6 +325,7 @@ fn fleet(config: &Config, peer_urls: Vec<String>) -> Option<Fleet> {
     Some(Fleet {
         leader_lease: length,
         peer_urls,
+        spreads: config.spreads_partitions,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tls: config.peer_tls.connector(),
     })

@@ -56,6 +56,8 @@ pub struct Config {
     pub key_space: KeySpace,
     /// How the keys of a store that is founded are split.
     pub partitions: PartitionMap,
+    /// Whether servers that do not lead own partitions too.
+    pub spreads_partitions: bool,
     /// Where to listen; at least one.
     pub listen_client_urls: Vec<ListenUrl>,
     /// Where to listen for who asks for nothing but metrics and health.

@@ -67,6 +67,9 @@ pub enum TxnFailure {
     /// There is no space for new data. Nothing was changed.
     #[error("no space: {0}")]
     NoSpace(String),
+    /// This process does not own the partition, and has not looked at the transaction: nothing was begun.
+    #[error("another server owns the keys")]
+    Elsewhere,
     /// The engine certainly did not take the change.
     #[error("not written: {0}")]
     Unavailable(String),

@@ -117,6 +117,19 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::changes_after`], with what the changes put.
+    pub(crate) async fn events_after(
+        &self,
+        from: (PartitionId, Slot),
+        through: Revision,
+    ) -> Result<Vec<Arc<Event>>, ReadFailure> {
+        let changes = self.changes_after(from, through).await?;
+        let from = changes.first().map_or(Revision::NONE, |change| change.revision);
+        let key_values = self.key_values(&changes, from).await?;
+        let events = changes.into_iter().zip(key_values);
+        Ok(events.map(|(change, key_value)| Arc::new(Event::new(change, key_value))).collect())
+    }
+
     /// The revision with the slot before the newest one, of a store with one partition: with several, no log alone tells
     /// what has been published. `None` then.
     pub(crate) async fn revision_before_newest(&self) -> Result<Option<Revision>, ReadFailure> {

@@ -48,6 +48,11 @@ impl Index {
         self.entry(key).and_then(Entry::newest)
     }
 
+    /// The revision of the newest version or deletion of `key` that is known, pending ones included.
+    pub(crate) fn newest_revision(&self, key: &[u8]) -> Revision {
+        self.entry(key).map_or(Revision::NONE, Entry::newest_revision)
+    }
+
     /// The version of `key` as of `revision`.
     #[cfg(test)]
     pub(crate) fn at(&self, key: &[u8], revision: Revision) -> Option<KeyMeta> {

@@ -16,7 +16,12 @@
 //! nothing of a batch is shown before it is durable; a read at X sees exactly the writes at or below X; nothing at
 //! or below a published revision appears later; an error says whether the write can have happened.
 
+mod asking;
+mod assignment;
+mod assignments;
 mod attachments;
+mod begun;
+mod desk;
 mod error;
 mod evaluate;
 mod events;
@@ -29,6 +34,7 @@ mod log_writer;
 mod numbering;
 mod open;
 mod outcome;
+mod ownership;
 mod pins;
 mod range;
 mod reader;
@@ -37,12 +43,16 @@ mod replica;
 mod role;
 mod route;
 mod sequencer;
+mod shared_log;
+mod source;
 mod state;
 mod system;
 mod traced;
 mod user_keys;
 mod values;
 
+pub use assignment::{FromOwner, Grant, Settled, Tenure, ToOwner};
+pub use assignments::{Assignments, Owners};
 pub use error::{ReadFailure, SystemFailure, TxnFailure};
 pub use events::EventsPage;
 pub use import::{Import, ImportFailure};

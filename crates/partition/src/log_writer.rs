@@ -141,6 +141,11 @@ impl LogWriter {
         self.partition
     }
 
+    /// The newest slot, and the partition's revision with it.
+    pub(crate) fn end(&self) -> (Slot, Revision) {
+        (Slot(self.next.0 - 1), self.revision)
+    }
+
     /// Commits writes that need no slot and may be lost or done again. `false` when they were not done for certain.
     pub(crate) async fn housekeeping(&self, writes: Vec<Write>) -> bool {
         let done = self.engine.commit(Batch { writes, class: BatchClass::Reclaim }).await;
@@ -229,7 +234,8 @@ impl LogWriter {
             return Ok(if self.next <= trimmed { Occupant::Trimmed } else { Occupant::Nobody });
         };
         let record = self.space.decode_log(&key, &value).map_err(corrupt)?;
-        Ok(match record.owner == self.owner {
+        // In another epoch it was written by another task, which this process has taken the partition over from, or for.
+        Ok(match record.owner == self.owner && record.epoch == self.epoch {
             true if record.batch == batch => Occupant::Ours,
             // Nothing else of ours was offered for this slot.
             true => Occupant::OurFiller,

@@ -40,9 +40,22 @@ struct Open {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Numbers {
-    taker: u64,
+    pub(crate) taker: u64,
     pub(crate) first: Revision,
-    last: Revision,
+    pub(crate) last: Revision,
+}
+
+impl Numbers {
+    /// Numbers that another process has given out.
+    pub(crate) fn granted(taker: u64, first: Revision, count: usize) -> Numbers {
+        Numbers { taker, first, last: last_of(first, count) }
+    }
+}
+
+/// The last of so many numbers.
+fn last_of(first: Revision, count: usize) -> Revision {
+    // A batch is far smaller than that.
+    Revision::new(first.previous().get().saturating_add(i64::try_from(count).unwrap_or(i64::MAX)))
 }
 
 impl Numbering {
@@ -60,8 +73,7 @@ impl Numbering {
     pub(crate) fn take(&self, count: usize) -> Numbers {
         let mut state = self.numbers.lock();
         let first = state.last.next();
-        // A batch is far smaller than that.
-        let last = Revision::new(state.last.get().saturating_add(i64::try_from(count).unwrap_or(i64::MAX)));
+        let last = last_of(first, count);
         state.last = last;
         state.takers += 1;
         let taker = state.takers;
@@ -82,6 +94,16 @@ impl Numbering {
     pub(crate) fn happened(&self, numbers: Numbers, events: Vec<Arc<Event>>) {
         self.shared.raise_newest(numbers.last);
         self.settle(&mut self.numbers.lock(), &numbers, events);
+    }
+
+    /// As [`Numbering::happened`], for a batch that another process has evaluated: these events are not in the index yet.
+    pub(crate) fn happened_elsewhere(&self, mut numbers: Numbers, events: Vec<Arc<Event>>) {
+        let Some(used) = events.last().map(|event| event.change.revision) else {
+            return self.came_to_nothing(numbers);
+        };
+        self.shared.adopt(&events);
+        self.keep(&mut numbers, used);
+        self.happened(numbers, events);
     }
 
     /// The batch certainly never becomes durable, or has changed nothing.

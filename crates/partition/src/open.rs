@@ -14,15 +14,19 @@ use layout::meta::{FORMAT, Identity, Leader, UNFINISHED};
 use layout::{KeySpace, Span};
 use model::Revision;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use crate::assignment::{FromOwner, ToOwner};
+use crate::assignments::Assignments;
 use crate::error::ReadFailure;
 use crate::leadership::{LeaderLease, Leadership, NotConfirmed};
+use crate::ownership::Ownership;
 use crate::replica::{Replica, Through};
 use crate::role::{Authority, Confirmed, Role};
 use crate::system::System;
 use crate::user_keys::UserKeys;
 pub use candidate::Candidate;
+pub(crate) use takeover::Taken;
 
 /// What opening a store needs to know.
 #[derive(Clone, Debug)]
@@ -116,6 +120,7 @@ pub struct Store {
     pub incarnation: Incarnation,
     role: Arc<Role>,
     replica: Replica,
+    ownership: Ownership,
 }
 
 /// What opening a store takes from the world.
@@ -211,6 +216,21 @@ impl Store {
         self.replica.clone()
     }
 
+    /// Which process owns which partition, while this one leads.
+    pub fn assignments(&self) -> &Assignments {
+        self.keys.assignments()
+    }
+
+    /// Owns partitions for the process that leads, as it says, until it says nothing more: `from_leader` ends. Must not be
+    /// dropped before: what is owned is given back by the end.
+    pub async fn own(
+        &self,
+        from_leader: mpsc::UnboundedReceiver<ToOwner>,
+        to_leader: mpsc::UnboundedSender<FromOwner>,
+    ) {
+        self.ownership.run(from_leader, to_leader).await;
+    }
+
     /// Has the candidate look at the log at once: there is reason to believe that the leader has gone.
     pub fn look_now(&self) {
         self.role.look_now();
@@ -218,8 +238,8 @@ impl Store {
 }
 
 /// A process on its way into a store.
-struct Opening {
-    world: World,
+pub(crate) struct Opening {
+    pub(crate) world: World,
     settings: Settings,
     leadership: Leadership,
     role: Arc<Role>,
@@ -228,10 +248,21 @@ struct Opening {
 }
 
 impl Opening {
+    /// As whom this process takes partitions over.
+    pub(crate) fn owner(&self) -> Incarnation {
+        self.owner
+    }
+
     /// Ends what other processes have begun and not ended, dead or alive: the lock on the next slot of a log would hold up
     /// even looking for its end.
     async fn settle(&self) -> Result<(), ReadFailure> {
         let Span { start, end } = self.settings.space.all_records();
+        Ok(self.world.engine.settle(&[KeySpan { start, end: Some(end) }]).await?)
+    }
+
+    /// As [`Opening::settle`], in the log of one partition: what the rest of a batch looks like depends on its slot alone.
+    pub(crate) async fn settle_log(&self, partition: PartitionId) -> Result<(), ReadFailure> {
+        let Span { start, end } = self.settings.space.log_span(partition, Slot(0));
         Ok(self.world.engine.settle(&[KeySpan { start, end: Some(end) }]).await?)
     }
 

@@ -206,7 +206,7 @@ impl View {
     /// Whether the pin has kept what this view needs: it counts for what this process reclaims, and that is all there is
     /// from when it took the partition over until somebody else does.
     async fn is_held_in(&self, snapshot: &dyn Snapshot) -> Result<bool, ReadFailure> {
-        Ok(self.pin.counts && self.shared.is_owner_in(snapshot).await?)
+        Ok(self.pin.counts && self.shared.is_leader_in(snapshot).await?)
     }
 
     fn page_of_index(&self, range: &KeyRange, limits: ChunkLimits) -> Option<Page> {

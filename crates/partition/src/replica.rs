@@ -5,11 +5,11 @@ use std::sync::Arc;
 use base::{PlantedBug, is_planted};
 use layout::log::{PartitionId, Slot};
 use layout::object::meta_of;
-use model::{Change, ChangeKind, Event, EventBatch, Key, LeaseId, Revision};
+use model::{ChangeKind, Event, EventBatch, Key, Revision};
 use parking_lot::Mutex;
 
 use crate::error::ReadFailure;
-use crate::state::{Move, Shared};
+use crate::state::Shared;
 
 /// What became of a batch that a replica was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +83,14 @@ impl Replica {
         self.shared.raise_compacted(revision);
     }
 
-    /// Makes a batch visible that the owner has published.
-    pub fn apply(&self, batch: Arc<EventBatch>) -> Applied {
+    /// Makes a batch visible that the owner has published; before that the fate of what this process has begun below it has
+    /// to be known.
+    pub async fn apply(&self, batch: Arc<EventBatch>) -> Applied {
+        self.shared.begun.may_show(batch.revision).await;
+        self.apply_now(batch)
+    }
+
+    fn apply_now(&self, batch: Arc<EventBatch>) -> Applied {
         let fed = self.fed.lock();
         let position = self.position();
         if !fed.open || batch.revision <= position {
@@ -94,12 +100,8 @@ impl Replica {
             return Applied::Gap;
         }
         let batch = if batch.after < position { Arc::new(rest_of(&batch, position)) } else { batch };
-        let moves = self.apply_to_index(batch.events.iter().map(|event| &event.change));
-        for event in batch.events.iter().filter(|event| !event.is_delete()) {
-            let Change { key, revision, .. } = &event.change;
-            let object_key = self.shared.space.object_key(key.as_slice(), *revision);
-            self.shared.values.remember(object_key, event.key_value.clone());
-        }
+        let moves = self.shared.take_in(batch.events.iter().map(|event| &event.change));
+        self.shared.remember(&batch.events);
         self.shared.publish(batch, &moves);
         Applied::Done
     }
@@ -128,7 +130,7 @@ impl Replica {
             if page.through <= after {
                 return Ok(after);
             }
-            self.apply(Arc::new(EventBatch { after, revision: page.through, events: page.events }));
+            self.apply(Arc::new(EventBatch { after, revision: page.through, events: page.events })).await;
         }
     }
 
@@ -154,7 +156,7 @@ impl Replica {
             if !fed.open || !fed.behind.contains(&from) {
                 continue;
             }
-            let moves = self.apply_to_index(changes.iter());
+            let moves = self.shared.take_in(changes.iter());
             let mut state = self.shared.state.write();
             state.attach(&moves);
             // History begins above.
@@ -170,25 +172,9 @@ impl Replica {
         self.fed.lock().open = false;
     }
 
-    /// Returns the keys that hang on another lease afterwards.
-    fn apply_to_index<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Vec<Move> {
-        let mut moves = Vec::new();
-        let mut state = self.shared.state.write();
-        for change in changes {
-            let key = &change.key;
-            let before = state.index.newest(key.as_slice()).map_or(LeaseId::NONE, |meta| meta.lease);
-            let after = match change.kind {
-                ChangeKind::Put(meta) => meta.lease,
-                ChangeKind::Delete => LeaseId::NONE,
-            };
-            state.index.apply(change);
-            if before != after {
-                // A copy, because attachments live longer than what the event shares its bytes with.
-                let key = Key::new(bytes::Bytes::copy_from_slice(key.as_slice()));
-                moves.extend(key.map(|key| (key, before, after)));
-            }
-        }
-        moves
+    /// Whether something is still to be read that was on its way when the state was loaded.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.fed.lock().behind.is_empty()
     }
 }
 

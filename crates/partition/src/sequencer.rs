@@ -13,20 +13,22 @@ use base::Failure;
 use bytes::Bytes;
 use engine::{BatchClass, Write};
 use layout::KeySpace;
-use layout::log::Body;
-use model::{Change, ChangeKind, Event, Key, LeaseId, Op, Revision, Txn};
-use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, mpsc, oneshot};
+use layout::log::{Body, Slot};
+use model::{Change, ChangeKind, Event, Key, LeaseId, Op, PutLease, Revision, Txn};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::begun::BegunBatch;
 use crate::error::TxnFailure;
 use crate::evaluate::{
     Evaluation, Leases, NotEvaluated, Pending, Present, delete_attached, evaluate, take_back,
 };
 use crate::index::Index;
-use crate::leadership::Leadership;
 use crate::log_writer::{AppendError, LogWriter, append_to_all};
-use crate::numbering::{Numbering, Numbers};
+use crate::numbering::Numbers;
 use crate::outcome::{BranchOutcome, Unread};
 use crate::route::touched;
+use crate::shared_log::{HeldLog, SharedLog};
+use crate::source::{Basis, Source};
 use crate::state::{AtHand, Move, Shared, State};
 use crate::traced::{Step, Traced};
 use crate::values::Found;
@@ -48,9 +50,6 @@ pub(crate) enum Command {
     /// Delete up to so many of the partition's keys that hang on a lease.
     DeleteAttached(LeaseId, usize, Reply<Detached>),
 }
-
-/// The log of a partition. Whoever locks it holds the partition: nobody else writes to it or evaluates on it meanwhile.
-pub(crate) type SharedLog = Arc<Mutex<LogWriter>>;
 
 /// Where an answer goes, and the room in the queue that the command takes until then.
 pub(crate) struct Reply<T> {
@@ -79,7 +78,7 @@ pub struct Detached {
 }
 
 /// A command that was evaluated, and what it will answer when the batch is durable.
-enum Done {
+pub(crate) enum Done {
     Txn {
         txn: Txn,
         reply: Reply<Evaluated>,
@@ -96,6 +95,22 @@ enum Done {
 }
 
 impl Done {
+    /// Gives the answer.
+    pub(crate) fn answer(self) {
+        match self {
+            Done::Txn { reply, answer, .. } => reply.answer(answer),
+            Done::Detached { reply, answer, .. } => reply.answer(Ok(answer)),
+        }
+    }
+
+    /// Gives this answer instead.
+    pub(crate) fn fail(self, failure: &TxnFailure) {
+        match self {
+            Done::Txn { reply, .. } => reply.answer(Err(failure.clone())),
+            Done::Detached { reply, .. } => reply.answer(Err(failure.clone())),
+        }
+    }
+
     /// The command again.
     fn command(self) -> Command {
         match self {
@@ -106,10 +121,14 @@ impl Done {
 }
 
 /// The batch that is being put together.
-#[derive(Default)]
 struct Round {
     /// None while nobody in it may change anything.
     numbers: Option<Numbers>,
+    /// Of an owner that does not lead, until the fate of the numbers is known.
+    begun: Option<BegunBatch>,
+    /// What who only looks may be told.
+    told: Revision,
+    leases: Arc<dyn Leases>,
     /// In the order of their revisions.
     pending: Vec<Pending>,
     done: Vec<Done>,
@@ -119,58 +138,44 @@ struct Round {
 
 pub(crate) struct Sequencer {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) leases: Arc<dyn Leases>,
+    pub(crate) source: Source,
     /// The logs of the partitions that its commands touch, the first of which is at this place in the map.
     pub(crate) logs: Vec<SharedLog>,
     pub(crate) first_place: usize,
-    pub(crate) numbering: Arc<Numbering>,
-    pub(crate) leadership: Leadership,
-    pub(crate) commands: mpsc::Receiver<Command>,
     /// The revision of the newest state that a command sees, what is being committed included.
     pub(crate) newest: Revision,
 }
 
 impl Sequencer {
-    /// Runs until every sender of commands is gone, or the partition is lost.
-    pub(crate) async fn run(mut self) -> Result<(), Failure> {
-        while let Some(first) = self.commands.recv().await {
-            let commands = self.gather(first);
-            if let Err(lost) = self.commit(commands).await {
-                self.refuse_waiting(&lost).await;
-                return Err(lost);
-            }
+    /// Runs until every sender of commands is gone, or the partition is recalled or lost.
+    pub(crate) async fn run(mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), Failure> {
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = self.source.recalled() => return Ok(()),
+                first = commands.recv() => first,
+            };
+            let Some(first) = first else { return Ok(()) };
+            let gathered = gather(first, commands);
+            self.commit(gathered).await?;
         }
-        Ok(())
-    }
-
-    /// Tells those who still wait that nothing of theirs was begun.
-    async fn refuse_waiting(&mut self, lost: &Failure) {
-        self.commands.close();
-        while let Some(command) = self.commands.recv().await {
-            command.fail(TxnFailure::Unavailable(lost.reason.clone()));
-        }
-    }
-
-    fn gather(&mut self, first: Command) -> Vec<Command> {
-        let mut weight_bytes = first.weight_bytes();
-        let mut commands = vec![first];
-        while commands.len() < BATCH_TXNS_MAX && weight_bytes < BATCH_BYTES_MAX {
-            let Ok(command) = self.commands.try_recv() else { break };
-            weight_bytes += command.weight_bytes();
-            commands.push(command);
-        }
-        commands
     }
 
     async fn commit(&mut self, mut commands: Vec<Command>) -> Result<(), Failure> {
-        let logs = self.touched_by(&commands);
-        let mut held = Vec::with_capacity(logs.len());
-        // In their order, so that two who hold several never wait for each other.
-        for log in &logs {
-            held.push(log.lock().await);
-        }
+        let Some(mut held) = self.hold_touched_by(&commands).await else {
+            commands.into_iter().for_each(|command| command.fail(TxnFailure::Elsewhere));
+            return Ok(());
+        };
         loop {
-            let mut round = self.evaluate_all(commands).await;
+            let mut round = match self.begin(&commands).await {
+                Ok(round) => round,
+                Err(reason) => {
+                    // Whoever owns the partition next carries them out.
+                    commands.into_iter().for_each(|command| command.fail(TxnFailure::Elsewhere));
+                    return Err(Failure { task: "sequencer", reason });
+                }
+            };
+            self.evaluate_all(commands, &mut round).await;
             let commits = Step::Commit { txns: round.done.len(), revision: self.newest };
             round.traced().for_each(|traced| traced.begin(commits));
             match self.append(&round, &mut held).await {
@@ -179,16 +184,27 @@ impl Sequencer {
                 Err(AppendError::NoSpace(reason)) if round.puts() => {
                     commands = self.refuse_puts(round, &reason)
                 }
-                outcome => return self.settle(round, outcome),
+                outcome => return self.settle(round, outcome, &held),
             }
         }
     }
 
+    /// Holds all logs that the commands need. `None` when it is one, and its partition is away: its owner carries them out.
+    /// Of several, those that are away are fetched.
+    async fn hold_touched_by(&self, commands: &[Command]) -> Option<Vec<HeldLog>> {
+        if let [log] = self.logs.as_slice() {
+            return Some(vec![log.hold_unless_away().await?]);
+        }
+        let mut held = Vec::new();
+        // In their order, so that two who hold several never wait for each other.
+        for log in self.touched_by(commands) {
+            held.push(log.hold().await);
+        }
+        Some(held)
+    }
+
     /// The logs of the partitions that some command reads or writes.
     fn touched_by(&self, commands: &[Command]) -> Vec<SharedLog> {
-        if self.logs.len() == 1 {
-            return self.logs.clone();
-        }
         let places = commands.iter().flat_map(|command| match command {
             Command::Txn(txn, _) => touched(txn, &self.shared.map),
             Command::DeleteAttached(..) => (self.first_place..self.first_place + self.logs.len()).collect(),
@@ -199,27 +215,38 @@ impl Sequencer {
 
     /// Numbers are taken for all that may need one, and only while the logs are held: whatever was acknowledged before a
     /// command came has a lower one.
-    async fn evaluate_all(&mut self, commands: Vec<Command>) -> Round {
+    async fn begin(&mut self, commands: &[Command]) -> Result<Round, String> {
         let count = commands.iter().filter(|command| command.may_change()).count();
-        let numbers = (count > 0).then(|| self.numbering.take(count));
-        self.newest = numbers.as_ref().map_or(self.shared.newest(), |numbers| numbers.first.previous());
-        let mut round = Round { numbers, ..Round::default() };
+        let leases = || commands.iter().flat_map(Command::leases).collect();
+        let Basis { numbers, newest, leases } = self.source.take(count, leases, &self.shared).await?;
+        self.newest = numbers.as_ref().map_or(newest, |numbers| numbers.first.previous());
+        let begun = match (&self.source, &numbers) {
+            (Source::Leader(_), Some(numbers)) => {
+                let begun = self.shared.begun.begin(self.first_place, numbers.first);
+                Some(begun.ok_or_else(|| "another process owns the partition by now".to_owned())?)
+            }
+            _ => None,
+        };
+        let (pending, done, at_hand) = (Vec::new(), Vec::new(), AtHand::default());
+        Ok(Round { numbers, begun, told: newest, leases, pending, done, at_hand })
+    }
+
+    async fn evaluate_all(&mut self, commands: Vec<Command>, round: &mut Round) {
         for command in commands {
-            self.evaluate(command, &mut round).await;
+            self.evaluate(command, round).await;
         }
         match &mut round.numbers {
-            Some(numbers) if !round.pending.is_empty() => self.numbering.keep(numbers, self.newest),
-            Some(_) => self.only_looked(&mut round),
+            Some(numbers) if !round.pending.is_empty() => self.source.keep(numbers, self.newest),
+            Some(_) => self.only_looked(round),
             None => {}
         }
-        round
     }
 
     /// Nothing was changed: the numbers go back, and nobody is told one that another partition has on its way, and may
     /// never use.
     fn only_looked(&mut self, round: &mut Round) {
         self.give_all_back(round);
-        self.newest = self.shared.newest();
+        self.newest = self.source.newest(round.told, &self.shared);
         for done in &mut round.done {
             if let Done::Txn { answer: Ok(evaluated), .. } = done {
                 evaluated.revision = self.newest;
@@ -229,8 +256,9 @@ impl Sequencer {
     }
 
     fn give_all_back(&self, round: &mut Round) {
+        round.begun = None;
         if let Some(numbers) = round.numbers.take() {
-            self.numbering.came_to_nothing(numbers);
+            self.source.came_to_nothing(numbers);
         }
     }
 
@@ -250,7 +278,7 @@ impl Sequencer {
                 let range = self.shared.map.range(self.first_place);
                 let mut state = self.shared.state.write();
                 let State { index, attachments, .. } = &mut *state;
-                let present = self.present(index, &round.at_hand);
+                let present = self.present(index, round);
                 let of_lease = (lease, &range, count);
                 let (changes, left) = delete_attached(of_lease, present, attachments, &round.pending);
                 let answer = Detached { deleted: changes.len(), left };
@@ -269,7 +297,7 @@ impl Sequencer {
         for _ in 0..ROUNDS_MAX {
             let evaluated = {
                 let mut state = self.shared.state.write();
-                evaluate(txn, self.present(&mut state.index, &round.at_hand))
+                evaluate(txn, self.present(&mut state.index, round))
             };
             match evaluated {
                 Ok(Evaluation { pending, branch }) => {
@@ -299,12 +327,12 @@ impl Sequencer {
         Ok(())
     }
 
-    fn present<'a>(&'a self, index: &'a mut Index, values: &'a AtHand) -> Present<'a> {
+    fn present<'a>(&'a self, index: &'a mut Index, round: &'a Round) -> Present<'a> {
         Present {
             space: &self.shared.space,
             index,
-            leases: self.leases.as_ref(),
-            values,
+            leases: round.leases.as_ref(),
+            values: &round.at_hand,
             revision: self.newest,
             compacted: self.shared.compacted(),
         }
@@ -321,14 +349,13 @@ impl Sequencer {
     /// proof as well: the state that it saw may be another's past.
     ///
     /// A partition that was only looked at gets a slot too: its owner could be another one by now.
-    async fn append(
-        &mut self,
-        round: &Round,
-        held: &mut [MutexGuard<'_, LogWriter>],
-    ) -> Result<(), AppendError> {
+    async fn append(&mut self, round: &Round, held: &mut [HeldLog]) -> Result<(), AppendError> {
         let Some(before) = round.numbers.as_ref().map(|numbers| numbers.first.previous()) else {
-            let confirmed = self.leadership.confirm().await;
-            return confirmed.map_err(|error| AppendError::Refused(error.to_string()));
+            let is_owner_elsewhere = matches!(self.source, Source::Leader(_));
+            if is_owner_elsewhere && self.shared.is_changed_by_others(self.first_place, round.told) {
+                return Err(AppendError::Deposed("another process owns the partition by now".to_owned()));
+            }
+            return self.source.confirm().await.map_err(AppendError::Refused);
         };
         let class = if round.puts() { BatchClass::Normal } else { BatchClass::Reclaim };
         let bodies = self.bodies(round, held);
@@ -339,7 +366,7 @@ impl Sequencer {
     }
 
     /// What each log's slot says.
-    fn bodies(&self, round: &Round, held: &[MutexGuard<'_, LogWriter>]) -> Vec<Body> {
+    fn bodies(&self, round: &Round, held: &[HeldLog]) -> Vec<Body> {
         let changes = round.pending.iter().map(|pending| pending.change.clone());
         if held.len() == 1 {
             return vec![Body::Changes(changes.collect())];
@@ -351,16 +378,20 @@ impl Sequencer {
                 of_partition.entry(partition).or_default().push(change);
             }
         }
-        let mut body = |log: &MutexGuard<'_, LogWriter>| {
-            Body::Changes(of_partition.remove(&log.partition()).unwrap_or_default())
-        };
+        let mut body =
+            |log: &HeldLog| Body::Changes(of_partition.remove(&log.partition()).unwrap_or_default());
         held.iter().map(&mut body).collect()
     }
 
-    fn settle(&mut self, mut round: Round, outcome: Result<(), AppendError>) -> Result<(), Failure> {
+    fn settle(
+        &mut self,
+        mut round: Round,
+        outcome: Result<(), AppendError>,
+        held: &[HeldLog],
+    ) -> Result<(), Failure> {
         match outcome {
             Ok(()) => {
-                self.publish(round);
+                self.publish(round, held.first().map_or(Slot(0), |log| log.end().0));
                 Ok(())
             }
             Err(AppendError::NoSpace(reason)) => {
@@ -372,7 +403,12 @@ impl Sequencer {
                 Ok(())
             }
             Err(AppendError::Deposed(reason) | AppendError::Closed(reason)) => {
-                self.fail(round, &TxnFailure::Unavailable(reason.clone()));
+                // Certainly not done; where the leader is another process, it finds who does it.
+                let failure = match self.source {
+                    Source::Here { .. } => TxnFailure::Unavailable(reason.clone()),
+                    Source::Leader(_) => TxnFailure::Elsewhere,
+                };
+                self.fail(round, &failure);
                 Err(Failure { task: "sequencer", reason })
             }
             Err(AppendError::Unknown(reason)) => {
@@ -384,21 +420,19 @@ impl Sequencer {
         }
     }
 
-    fn publish(&mut self, mut round: Round) {
+    fn publish(&mut self, mut round: Round, slot: Slot) {
         self.tell_of_traced(&mut round);
-        if let Some(numbers) = round.numbers {
-            let (events, moves) = self.events_of(round.pending);
-            if !moves.is_empty() {
-                self.shared.state.write().attach(&moves);
-            }
-            self.numbering.happened(numbers, events);
+        let begun = round.begun.take();
+        let Some(numbers) = round.numbers else {
+            return round.done.into_iter().for_each(Done::answer);
+        };
+        let (events, moves) = self.events_of(round.pending);
+        if !moves.is_empty() {
+            self.shared.state.write().attach(&moves);
         }
-        for done in round.done {
-            match done {
-                Done::Txn { reply, answer, .. } => reply.answer(answer),
-                Done::Detached { reply, answer, .. } => reply.answer(Ok(answer)),
-            }
-        }
+        // The leader publishes it as soon as it knows.
+        drop(begun);
+        self.source.happened(numbers, (slot, events), round.done);
     }
 
     /// The events of changes that are durable, and the keys that they put on another lease.
@@ -440,12 +474,7 @@ impl Sequencer {
 
     fn fail(&mut self, mut round: Round, failure: &TxnFailure) {
         self.take_back(&mut round);
-        for done in round.done {
-            match done {
-                Done::Txn { reply, .. } => reply.answer(Err(failure.clone())),
-                Done::Detached { reply, .. } => reply.answer(Err(failure.clone())),
-            }
-        }
+        round.done.into_iter().for_each(|done| done.fail(failure));
     }
 
     /// Takes a round back, tells those who put something that there is no space, and gives the others back.
@@ -523,6 +552,17 @@ fn writes_of(pending: &[Pending], space: &KeySpace, before: Revision) -> Vec<Wri
     writes
 }
 
+fn gather(first: Command, commands: &mut mpsc::Receiver<Command>) -> Vec<Command> {
+    let mut weight_bytes = first.weight_bytes();
+    let mut gathered = vec![first];
+    while gathered.len() < BATCH_TXNS_MAX && weight_bytes < BATCH_BYTES_MAX {
+        let Ok(command) = commands.try_recv() else { break };
+        weight_bytes += command.weight_bytes();
+        gathered.push(command);
+    }
+    gathered
+}
+
 impl Command {
     /// Whether some way through it changes something.
     fn may_change(&self) -> bool {
@@ -532,7 +572,15 @@ impl Command {
         }
     }
 
-    fn fail(self, failure: TxnFailure) {
+    /// The leases that some way through it puts keys on.
+    fn leases(&self) -> Vec<LeaseId> {
+        match self {
+            Command::Txn(txn, _) => leases_of(txn),
+            Command::DeleteAttached(..) => Vec::new(),
+        }
+    }
+
+    pub(crate) fn fail(self, failure: TxnFailure) {
         match self {
             Command::Txn(_, reply) => reply.answer(Err(failure)),
             Command::DeleteAttached(_, _, reply) => reply.answer(Err(failure)),
@@ -553,6 +601,18 @@ fn may_change(txn: &Txn) -> bool {
         Op::Put(_) | Op::Delete(_) => true,
         Op::Txn(nested) => may_change(nested),
     })
+}
+
+fn leases_of(txn: &Txn) -> Vec<LeaseId> {
+    let of_op = |op: &Op| match op {
+        Op::Range(_) | Op::Delete(_) => Vec::new(),
+        Op::Put(put) => match put.lease {
+            PutLease::Set(lease) if !lease.is_none() => vec![lease],
+            PutLease::Set(_) | PutLease::Keep => Vec::new(),
+        },
+        Op::Txn(nested) => leases_of(nested),
+    };
+    txn.success.iter().chain(&txn.failure).flat_map(of_op).collect()
 }
 
 impl<T> Reply<T> {

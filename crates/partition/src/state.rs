@@ -1,23 +1,30 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
+use base::Clock;
 use engine::{Engine, Snapshot};
 use layout::KeySpace;
-use layout::log::Incarnation;
+use layout::log::{Incarnation, PartitionId};
 use layout::map::PartitionMap;
-use model::{EventBatch, Key, LeaseId, Revision};
+use model::{Change, ChangeKind, Event, EventBatch, Key, LeaseId, Revision};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tracing::Span;
 
 use crate::attachments::Attachments;
+use crate::begun::Begun;
 use crate::error::ReadFailure;
 use crate::events::newest_slot;
 use crate::history::History;
 use crate::index::Index;
 use crate::pins::{Pin, Pins};
 use crate::values::Values;
+
+/// A process that does not lead waits so long for what the leader has acknowledged to arrive; then the read fails. A
+/// stream that broke is made anew well within it.
+const BEHIND_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Who hears of every batch of a partition, in order, right after it has become visible.
 pub trait Follower: Send + Sync + 'static {
@@ -49,6 +56,10 @@ pub(crate) struct Shared {
     /// The published revision that every follower was told of.
     told: watch::Sender<Revision>,
     compacted: Compacted,
+    /// What this process has begun as an owner that does not lead.
+    pub(crate) begun: Begun,
+    /// For each partition the highest revision that another process has made in it, as far as it is in the index.
+    others: Vec<AtomicI64>,
     /// Locked before `state`; replaced as a whole, so that nobody is called under the lock.
     followers: Mutex<Arc<[Arc<dyn Follower>]>>,
 }
@@ -110,6 +121,7 @@ pub(crate) struct Parts {
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Shared {
         let Parts { map, owner, engine, space, values, state, published, compacted } = parts;
+        let others = std::iter::repeat_with(AtomicI64::default).take(map.count()).collect();
         Shared {
             map,
             owner,
@@ -122,6 +134,8 @@ impl Shared {
             newest: AtomicI64::new(published.get()),
             told: watch::Sender::new(published),
             compacted,
+            begun: Begun::default(),
+            others,
             followers: Mutex::new(Arc::new([])),
         }
     }
@@ -165,17 +179,79 @@ impl Shared {
         self.compacted.raise(revision);
     }
 
-    /// Whether, in `snapshot`, nobody else has taken any partition over.
+    /// Whether, in `snapshot`, nobody else has become the leader, which takes the system partition over before anything.
     ///
     /// Until somebody does, only this process reclaims, and it leaves alone what its own readers hold.
-    pub(crate) async fn is_owner_in(&self, snapshot: &dyn Snapshot) -> Result<bool, ReadFailure> {
-        for partition in self.map.ids() {
-            let newest = newest_slot(snapshot, &self.space, partition).await?;
-            if newest.is_none_or(|(_, record)| record.owner != self.owner) {
-                return Ok(false);
+    pub(crate) async fn is_leader_in(&self, snapshot: &dyn Snapshot) -> Result<bool, ReadFailure> {
+        let newest = newest_slot(snapshot, &self.space, PartitionId::SYSTEM).await?;
+        Ok(newest.is_some_and(|(_, record)| record.owner == self.owner))
+    }
+
+    /// Puts changes that another process has made into the index, unless they are there, and their values at hand.
+    /// Returns the keys that hang on another lease afterwards.
+    ///
+    /// Who owns a partition knows its changes before they are published.
+    pub(crate) fn take_in<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Vec<Move> {
+        let mut moves = Vec::new();
+        let mut state = self.state.write();
+        for change in changes {
+            let key = &change.key;
+            if state.index.newest_revision(key.as_slice()) >= change.revision {
+                continue;
+            }
+            let before = state.index.newest(key.as_slice()).map_or(LeaseId::NONE, |meta| meta.lease);
+            let after = match change.kind {
+                ChangeKind::Put(meta) => meta.lease,
+                ChangeKind::Delete => LeaseId::NONE,
+            };
+            state.index.apply(change);
+            if let Some(others) = self.others.get(self.map.position(key.as_slice())) {
+                others.fetch_max(change.revision.get(), Ordering::SeqCst);
+            }
+            if before != after {
+                // A copy, because attachments live longer than what the event shares its bytes with.
+                let key = Key::new(bytes::Bytes::copy_from_slice(key.as_slice()));
+                moves.extend(key.map(|key| (key, before, after)));
             }
         }
-        Ok(true)
+        moves
+    }
+
+    /// Whether another process has changed something above `revision` in the partition at `place`, and it is in the index.
+    pub(crate) fn is_changed_by_others(&self, place: usize, revision: Revision) -> bool {
+        self.others.get(place).is_some_and(|others| others.load(Ordering::SeqCst) > revision.get())
+    }
+
+    /// Keeps the values of events at hand.
+    pub(crate) fn remember(&self, events: &[Arc<Event>]) {
+        for event in events.iter().filter(|event| !event.is_delete()) {
+            let Change { key, revision, .. } = &event.change;
+            let object_key = self.space.object_key(key.as_slice(), *revision);
+            self.values.remember(object_key, event.key_value.clone());
+        }
+    }
+
+    /// Takes in what another process has made durable in a partition that it owns.
+    pub(crate) fn adopt(&self, events: &[Arc<Event>]) {
+        let moves = self.take_in(events.iter().map(|event| &event.change));
+        self.state.write().attach(&moves);
+        self.remember(events);
+    }
+
+    /// Completes when everything through `revision` is visible here, and every follower was told; `false` when that takes
+    /// too long.
+    pub(crate) async fn arrived(&self, revision: Revision, clock: &dyn Clock) -> bool {
+        if self.told_through() >= revision {
+            return true;
+        }
+        let mut published = self.told();
+        let late = clock.now() + BEHIND_TIME_MAX;
+        tokio::select! {
+            biased;
+            // The sender lives as long as the partition does.
+            _ = published.wait_for(|published| *published >= revision) => true,
+            () = clock.sleep_until(late) => false,
+        }
     }
 
     /// Tells the followers of a change that is traced.

@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use base::Clock;
 use bytes::Bytes;
+use layout::log::PartitionId;
 use model::{
     Compare, CompareTarget, Event, KeyRange, LeaseId, Op, PutValue, RangeOp, ReadRevision, Revision, Txn,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::assignments::Assignments;
 use crate::error::{ReadFailure, TxnFailure};
 use crate::events::EventsPage;
 use crate::leadership::{Leadership, NotConfirmed};
 use crate::outcome::{BranchOutcome, Listing, OpOutcome, RangeOutcome, TxnOutcome, Unread};
+use crate::ownership::Owned;
 use crate::pins::Pin;
 use crate::range::finish;
 use crate::reader::View;
@@ -31,9 +34,10 @@ pub(crate) const WAITING_BYTES_MAX: usize = 128 << 20;
 /// The room in the queue is counted in pieces of this size.
 pub(crate) const ROOM_BYTES_PER_PERMIT: usize = 1 << 10;
 
-/// A process that does not lead waits so long for what the leader has acknowledged to arrive; then the read fails. A
-/// stream that broke is made anew well within it.
-const BEHIND_TIME_MAX: Duration = Duration::from_secs(5);
+/// How often, and after which pause, a partition that changes hands is asked again to delete what hangs on a lease: for
+/// about as long as a change of hands may take.
+const DETACH_TRIES_MAX: usize = 120;
+const DETACH_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What waits for the sequencers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,8 @@ pub struct UserKeys {
     leadership: Leadership,
     role: Arc<Role>,
     clock: Arc<dyn Clock>,
+    owned: Arc<Owned>,
+    assignments: Assignments,
 }
 
 /// Where to send what is asked of the owner.
@@ -69,11 +75,50 @@ impl UserKeys {
     pub(crate) fn new(
         shared: Arc<Shared>,
         commands: Commands,
+        (owned, assignments): (Arc<Owned>, Assignments),
         reclaimed: Arc<[Arc<Done>]>,
         (leadership, role, clock): (Leadership, Arc<Role>, Arc<dyn Clock>),
     ) -> UserKeys {
         let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX / ROOM_BYTES_PER_PERMIT));
-        UserKeys { shared, commands: Arc::new(commands), room, reclaimed, leadership, role, clock }
+        let commands = Arc::new(commands);
+        UserKeys { shared, commands, room, reclaimed, leadership, role, clock, owned, assignments }
+    }
+
+    pub(crate) fn room(&self) -> Arc<Semaphore> {
+        self.room.clone()
+    }
+
+    pub(crate) fn assignments(&self) -> &Assignments {
+        &self.assignments
+    }
+
+    /// Whether this process owns the partition at this place for another one that leads.
+    pub fn owns_at(&self, place: usize) -> bool {
+        self.owned.has(place)
+    }
+
+    /// How many partitions this process owns: for another one that leads, or as the leader, which has what nobody else has.
+    pub fn owned_count(&self) -> usize {
+        match self.role.leads() {
+            true => self.assignments.owners().borrow().iter().filter(|owner| owner.is_none()).count(),
+            false => self.owned.count(),
+        }
+    }
+
+    /// The only partition that `txn` touches, by its place; `None` when it touches several.
+    pub fn place_of(&self, txn: &Txn) -> Option<usize> {
+        let places = touched(txn, &self.shared.map);
+        places.first().copied().filter(|_| places.len() == 1)
+    }
+
+    /// Whether this process carries such a transaction out: it leads, or owns the only partition that it touches.
+    pub fn carries_out(&self, txn: &Txn) -> bool {
+        self.role.leads() || self.owns(txn)
+    }
+
+    /// Whether this process owns the only partition that such a transaction touches, for another one that leads.
+    pub fn owns(&self, txn: &Txn) -> bool {
+        self.place_of(txn).is_some_and(|place| self.owned.has(place))
     }
 
     /// The newest revision that anybody was told to have happened: everything acknowledged so far is at or below it.
@@ -91,6 +136,11 @@ impl UserKeys {
     /// How many partitions the keys are split into.
     pub fn partition_count(&self) -> usize {
         self.shared.map.count()
+    }
+
+    /// The partitions, in the order of their keys.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        self.shared.map.ids().collect()
     }
 
     /// The revision below which history was given up.
@@ -125,7 +175,9 @@ impl UserKeys {
     ///
     /// Cancel-safety: a transaction whose future is dropped may happen or not.
     pub async fn txn(&self, txn: Txn) -> Result<TxnOutcome, TxnFailure> {
-        self.check_leads()?;
+        if !self.carries_out(&txn) {
+            return Err(TxnFailure::Elsewhere);
+        }
         // What the answer has to read must not be reclaimed before it is read.
         let pin = self.pin_for(&txn)?;
         let weight_bytes = weight_of(&txn);
@@ -149,14 +201,45 @@ impl UserKeys {
     /// Deletes up to `count` of the keys that hang on `lease`, of each partition's at one revision, with ordinary delete
     /// events.
     pub async fn delete_attached(&self, lease: LeaseId, count: usize) -> Result<Detached, TxnFailure> {
+        if !self.role.leads() {
+            return Err(TxnFailure::Elsewhere);
+        }
         let mut all = Detached { deleted: 0, left: 0 };
-        for commands in &self.commands.of_one {
+        for (place, commands) in self.commands.of_one.iter().enumerate() {
             let count = count.saturating_sub(all.deleted);
-            let ask = |reply| Command::DeleteAttached(lease, count, reply);
-            let Detached { deleted, left } = self.ask(commands, ROOM_BYTES_PER_PERMIT, ask).await?;
+            let Detached { deleted, left } = self.detach(place, commands, (lease, count)).await?;
             all = Detached { deleted: all.deleted + deleted, left: all.left + left };
         }
         Ok(all)
+    }
+
+    /// Deletes attached keys of one partition, wherever that is: while it changes hands it is waited for.
+    async fn detach(
+        &self,
+        place: usize,
+        commands: &mpsc::Sender<Command>,
+        (lease, count): (LeaseId, usize),
+    ) -> Result<Detached, TxnFailure> {
+        let mut tries = 0;
+        loop {
+            let failure = match self.assignments.delete_attached(place, lease, count).await {
+                Some(Ok(detached)) => return Ok(detached),
+                // What it has deleted is not there the next time.
+                Some(Err(reason)) => TxnFailure::Undetermined(reason),
+                None => {
+                    let ask = |reply| Command::DeleteAttached(lease, count, reply);
+                    match self.ask(commands, ROOM_BYTES_PER_PERMIT, ask).await {
+                        Err(TxnFailure::Elsewhere) => TxnFailure::Elsewhere,
+                        done => return done,
+                    }
+                }
+            };
+            tries += 1;
+            if tries == DETACH_TRIES_MAX {
+                return Err(failure);
+            }
+            self.clock.sleep_until(self.clock.now() + DETACH_AGAIN_AFTER).await;
+        }
     }
 
     fn commands_for(&self, txn: &Txn) -> &mpsc::Sender<Command> {
@@ -233,16 +316,9 @@ impl UserKeys {
 
     /// Completes when everything through `revision` is visible here, and every follower was told.
     async fn arrived(&self, revision: Revision) -> Result<(), NotConfirmed> {
-        if self.shared.told_through() >= revision {
-            return Ok(());
-        }
-        let mut published = self.shared.told();
-        let late = self.clock.now() + BEHIND_TIME_MAX;
-        tokio::select! {
-            biased;
-            // The sender lives as long as the partition does.
-            _ = published.wait_for(|published| *published >= revision) => Ok(()),
-            () = self.clock.sleep_until(late) => Err(NotConfirmed::Behind),
+        match self.shared.arrived(revision, self.clock.as_ref()).await {
+            true => Ok(()),
+            false => Err(NotConfirmed::Behind),
         }
     }
 
@@ -285,20 +361,12 @@ impl UserKeys {
         }
     }
 
-    fn check_leads(&self) -> Result<(), TxnFailure> {
-        if self.role.leads() {
-            return Ok(());
-        }
-        Err(TxnFailure::Unavailable("this server does not lead".to_owned()))
-    }
-
     async fn ask<T>(
         &self,
         commands: &mpsc::Sender<Command>,
         weight_bytes: usize,
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, TxnFailure> {
-        self.check_leads()?;
         let stopping = || TxnFailure::Unavailable("the store is stopping".to_owned());
         let traced = Traced::queue();
         let permits =

@@ -156,6 +156,9 @@ pub struct FollowResponse {
     /// What was published before the stream began.
     #[prost(int64, optional, tag = "3")]
     pub published: Option<i64>,
+    /// Who owns the partitions from now on.
+    #[prost(message, optional, tag = "4")]
+    pub owners: Option<crate::peer::Owners>,
 }
 
 #[cfg(test)]

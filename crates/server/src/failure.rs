@@ -30,6 +30,7 @@ pub(crate) fn txn(failure: TxnFailure) -> Status {
         TxnFailure::LeaseNotFound => EtcdError::LeaseNotFound.into(),
         TxnFailure::Read(failure) => read(failure),
         TxnFailure::NoSpace(reason) => no_space(&reason),
+        TxnFailure::Elsewhere => crate::peer::elsewhere(),
         TxnFailure::Unavailable(reason) => unavailable(&reason),
         TxnFailure::Undetermined(reason) => undetermined(&reason),
     }

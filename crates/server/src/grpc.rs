@@ -7,6 +7,7 @@ mod response_body;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use http::{HeaderMap, Request, Response, Version, header};
 use http_body::Body as HttpBody;
 use proto::service::auth_server::AuthServer;
@@ -27,8 +28,10 @@ use crate::backend::Backend;
 use crate::clients::{AnswerBytes, Caller};
 use crate::metrics::Metrics;
 use crate::peer::forward::{
-    Forwarded, Forwarding, body_bytes_max, forwarded_service, is_endless, is_forwarded,
+    CarriesOut, Forwarded, Forwarding, OWN, body_bytes_max, forwarded_service, is_endless, is_forwarded,
+    is_keyed,
 };
+use crate::peer::remote::MESSAGE_BYTES_MAX;
 use crate::peer::service::PeerService;
 use crate::peer::{Peers, caller};
 use crate::rpc::auth::AuthService;
@@ -139,9 +142,12 @@ impl Grpc {
         message_bytes_max: usize,
     ) -> Response<Body> {
         let request = match &self.backend.peers {
-            Some(peers) if is_forwarded(request.uri().path()) && !peers.standing.leads_here() => {
+            Some(peers) if is_carried_elsewhere(request.uri().path(), peers) => {
                 let forwarding = Forwarding {
                     peers,
+                    here: &self.services,
+                    keys: &self.backend.store.keys,
+                    max_txn_ops: self.backend.config.max_txn_ops,
                     clock: self.backend.clock.as_ref(),
                     request_timeout: self.backend.config.request_timeout,
                     body_bytes_max: body_bytes_max(message_bytes_max),
@@ -165,9 +171,14 @@ impl Grpc {
     {
         let Backend { clock, config, stopping, .. } = self.backend.as_ref();
         let message_bytes_max = config.max_request_bytes.saturating_add(MESSAGE_OVERHEAD_BYTES);
+        // What an owner reports is a whole batch.
+        let of_one_bytes_max = match request.uri().path() == OWN {
+            true => MESSAGE_BYTES_MAX,
+            false => message_bytes_max,
+        };
         let uncounted = || prometheus_client::metrics::counter::Counter::default();
         let mut request =
-            request.map(|body| Body::new(RequestBody::new(body, message_bytes_max, uncounted(), None)));
+            request.map(|body| Body::new(RequestBody::new(body, of_one_bytes_max, uncounted(), None)));
         let on_behalf = caller::named(request.headers());
         request.extensions_mut().insert(on_behalf);
         let is_endless = is_endless(request.uri().path());
@@ -199,6 +210,18 @@ impl Grpc {
             Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
             None => Status::unimplemented(format!("malformed method name: {path:?}")),
         }
+    }
+}
+
+/// Whether a client's call may have to be carried out by another member.
+fn is_carried_elsewhere(path: &str, peers: &Peers) -> bool {
+    is_forwarded(path) && (!peers.standing.leads_here() || (peers.spreads && is_keyed(path)))
+}
+
+#[async_trait]
+impl CarriesOut for Services {
+    async fn carry_out(&self, service: &str, request: Request<Body>) -> Response<Body> {
+        self.call(service, request).await
     }
 }
 
@@ -246,7 +269,7 @@ fn entrance(path: &str, peers: &Peers, headers: &HeaderMap) -> Entrance {
         None => {
             Entrance::Refused(Status::unimplemented("members do not ask this of one another").into_http())
         }
-        Some(service) => match peers.refusal_of(headers) {
+        Some(service) => match peers.refusal_of(path, headers) {
             Some(refusal) => Entrance::Refused(refusal),
             None => Entrance::Forwarded(service),
         },

@@ -6,13 +6,16 @@
 
 mod answers;
 mod ask;
+mod balance;
 pub(crate) mod caller;
 mod convert;
 mod feed;
 mod follow;
 pub(crate) mod forward;
 pub(crate) mod heartbeat;
-mod remote;
+mod own;
+mod owners;
+pub(crate) mod remote;
 pub(crate) mod service;
 mod standing;
 
@@ -34,7 +37,9 @@ use tracing::warn;
 use crate::config::Config;
 use crate::metrics::FleetMetrics;
 use crate::tls::TlsConnector;
+pub(crate) use answers::elsewhere;
 use feed::Feeds;
+use owners::Owners;
 use standing::{Route, Standing};
 
 /// How often in a lease the log is read while there is no stream to follow.
@@ -49,6 +54,8 @@ pub struct Fleet {
     pub peer_urls: Vec<String>,
     /// The version of the program.
     pub version: String,
+    /// Whether the leader gives partitions to the others.
+    pub spreads: bool,
     /// What is needed to connect with others by TLS.
     pub tls: Option<TlsConnector>,
 }
@@ -72,6 +79,9 @@ pub(crate) struct Peers {
     /// Who lives; kept while this process leads.
     pub(crate) members: Mutex<Members>,
     pub(crate) feeds: Arc<Feeds>,
+    pub(crate) owners: Arc<Owners>,
+    /// Whether partitions can have other owners than the leader.
+    pub(crate) spreads: bool,
     pub(crate) heard: Arc<Heard>,
     pub(crate) metrics: Arc<FleetMetrics>,
     /// Room for the calls that are forwarded, and for their bytes.
@@ -93,8 +103,11 @@ impl Peers {
         let secure = fleet.tls.clone().map(|tls| -> Arc<dyn Secure> { Arc::new(tls) });
         let settings =
             LinkSettings { clock: clock.clone(), supervisor: supervisor.clone(), keepalive, secure };
-        let (link, driver) = fleet::link(settings);
+        let (link, driver) = fleet::link(settings.clone());
         let own = own_member(store, config, &fleet);
+        let partitions = store.keys.partitions();
+        let spreads = fleet.spreads && partitions.len() > 1;
+        let owners = Arc::new(Owners::new(partitions, own.incarnation, (settings, shutdown.clone())));
         let known = peers_of(store, &own, &supervisor);
         let driven = driver.run(known, shutdown.clone());
         supervisor.spawn("link", TaskKind::Essential, forever(driven));
@@ -125,8 +138,9 @@ impl Peers {
         let following = follow::Following {
             heard: heard.clone(),
             metrics: metrics.clone(),
+            owners: owners.clone(),
             store: store.clone(),
-            link,
+            link: link.clone(),
             clock: clock.clone(),
             cluster_id,
             name: own.name.clone(),
@@ -134,6 +148,11 @@ impl Peers {
             rank: rank.clone(),
         };
         supervisor.spawn("follow", TaskKind::Essential, following.run(shutdown.clone()));
+        if spreads {
+            let (store, clock, own) = (store.clone(), clock.clone(), own.clone());
+            let owning = own::Owning { store, link, clock, cluster_id, own };
+            supervisor.spawn("owning", TaskKind::Essential, forever(owning.run(shutdown.clone())));
+        }
 
         let members = Mutex::new(Members::new(fleet.leader_lease));
         let peers = Arc::new(Peers {
@@ -143,12 +162,17 @@ impl Peers {
             leader: store.leader(),
             members,
             feeds,
+            owners,
+            spreads,
             heard,
             metrics,
             room: forward::Room::new(),
             departure: Arc::default(),
             fleet,
         });
+        let (balanced, store_, clock_) = (peers.clone(), store.clone(), clock.clone());
+        let balance = balance::Balance { peers: balanced, store: store_, clock: clock_, spreads };
+        supervisor.spawn("balance", TaskKind::Essential, forever(balance.run(shutdown.clone())));
         let heartbeat = heartbeat::Heartbeat::new((peers.clone(), store.system.clone()), clock, rank);
         supervisor.spawn("membership", TaskKind::Essential, heartbeat.run(shutdown));
         peers
@@ -165,11 +189,13 @@ impl Peers {
 
 impl Peers {
     /// Why a call that another member forwards is not carried out here; `None` when it is.
-    pub(crate) fn refusal_of(&self, headers: &http::HeaderMap) -> Option<http::Response<Body>> {
+    pub(crate) fn refusal_of(&self, path: &str, headers: &http::HeaderMap) -> Option<http::Response<Body>> {
         if answers::cluster_of(headers) != Some(self.cluster_id) {
             return Some(answers::wrong_cluster());
         }
-        (!self.standing.takes_forwarded()).then(answers::not_leading)
+        // The store knows by itself whether it owns the keys.
+        let may_own = self.spreads && forward::is_keyed(path);
+        (!may_own && !self.standing.takes_forwarded()).then(answers::not_leading)
     }
 }
 

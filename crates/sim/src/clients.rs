@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{Key, KeyRange, LeaseId};
+use model::{Key, KeyRange, LeaseId, Txn};
 use parking_lot::Mutex;
 
 use crate::oracle::Oracle;
@@ -63,13 +63,26 @@ impl Client {
         self.call(self.host.any().await, work).await
     }
 
-    /// Has a process change something that leads, or did so until now.
+    /// Has a process change something that leads or owns keys, or did so until now.
     async fn change<T, F>(&self, work: impl FnOnce(Process) -> F) -> Result<Answered<T>, Broken>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        self.call(self.host.any_leader().await, work).await
+        self.call(self.host.any_owner().await, work).await
+    }
+
+    /// As [`Client::change`], of the process that owns the keys of `txn`.
+    async fn change_at_owner<T, F>(
+        &self,
+        txn: &Txn,
+        work: impl FnOnce(Process) -> F,
+    ) -> Result<Answered<T>, Broken>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.call(self.host.owner_of(txn).await, work).await
     }
 
     async fn call<T, F>(

@@ -93,7 +93,7 @@ fn drawn() -> u64 {
 fn play(runs: impl Iterator<Item = (u64, Options)>) -> ExitCode {
     let begun = SystemClock.now();
     let watchdog = Watchdog::start();
-    let (mut count, mut steps, mut revisions, mut starts) = (0u64, 0, 0, 0);
+    let (mut count, mut steps, mut revisions, mut starts, mut owned) = (0u64, 0, 0, 0, 0);
     for (seed, options) in runs {
         watchdog.next(seed);
         let report = run(seed, options);
@@ -102,6 +102,7 @@ fn play(runs: impl Iterator<Item = (u64, Options)>) -> ExitCode {
         steps += report.steps;
         revisions += report.revision;
         starts += u64::from(report.starts);
+        owned += report.owned;
         if let Some(violation) = &report.violation {
             println!("{}", wrong(&report, &options, violation));
             return ExitCode::FAILURE;
@@ -109,7 +110,8 @@ fn play(runs: impl Iterator<Item = (u64, Options)>) -> ExitCode {
     }
     let took = SystemClock.now().saturating_sub(begun).as_secs_f64();
     println!(
-        "{count} runs passed, {steps} steps, {revisions} revisions, {starts} starts of a process, {took:.1} s, {:.0} runs a minute",
+        "{count} runs passed, {steps} steps, {revisions} revisions, {owned} batches of owners beside the leader, {starts} starts of a \
+         process, {took:.1} s, {:.0} runs a minute",
         count as f64 / took * 60.0
     );
     ExitCode::SUCCESS

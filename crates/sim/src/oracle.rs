@@ -51,6 +51,8 @@ pub(crate) struct Known {
     leader_lease: Option<Duration>,
     /// When it was written to last.
     system_written: Duration,
+    /// How many batches were written by owners beside the leader.
+    pub(crate) owned: u64,
 }
 
 #[derive(Default)]
@@ -207,7 +209,12 @@ impl Known {
             }
             world.tell(|| describe(*partition, *slot, record));
             match &record.body {
-                Body::Changes(changes) => self.take_changes((*partition, changes), record, &batch)?,
+                Body::Changes(changes) => {
+                    self.take_changes((*partition, changes), record, &batch)?;
+                    let system = self.logs.get(&PartitionId::SYSTEM);
+                    let leader = system.and_then(|log| log.slots.get(&log.last)).map(|record| record.owner);
+                    self.owned += u64::from(leader != Some(record.owner));
+                }
                 Body::System(changes) => {
                     changes.iter().try_for_each(|change| self.take_system(*change, world))?;
                 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::{Shutdown, Supervisor, TaskKind};
 use layout::KeySpace;
 use layout::log::Incarnation;
+use model::Txn;
 use parking_lot::Mutex;
 use partition::{Presence, Settings, Store};
 use prometheus_client::registry::Registry;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::engine::{Disk, SimEngine};
-use crate::link::{Question, follow};
+use crate::link::{Question, follow, own};
 use crate::plan::Plan;
 use crate::world::{Group, ProcessSpawn, World};
 
@@ -164,6 +165,10 @@ impl Host {
                     world.linger(LOOK_AGAIN_AFTER_MAX).await;
                 }
                 self.serve(group, &store, &shutdown);
+                if settings.partitions.count() > 1 {
+                    let owns = own(self.clone(), store.clone(), shutdown.clone());
+                    supervisor.spawn("owner", TaskKind::Essential, owns);
+                }
             }
             let _ = leading.wait_for(|leads| *leads).await;
         };
@@ -303,9 +308,25 @@ impl Host {
     }
 
     /// The process that the changes of a client are sent to: mostly the one that led last, but maybe one that does not
-    /// know yet that it was overtaken.
-    pub(crate) async fn any_leader(&self) -> Process {
-        self.one_of(|process| process.leases.is_some()).await
+    /// know yet that it was overtaken, or one that owns some of the keys.
+    pub(crate) async fn any_owner(&self) -> Process {
+        self.one_of(|process| process.leases.is_some() || process.store.keys.owned_count() > 0).await
+    }
+
+    /// The process that the client of a transaction mostly finds: the one that owns its keys, if that is not the leader.
+    pub(crate) async fn owner_of(&self, txn: &Txn) -> Process {
+        let owners: Vec<Process> = self
+            .shared
+            .serving
+            .lock()
+            .iter()
+            .filter(|process| process.store.keys.owns(txn))
+            .cloned()
+            .collect();
+        match owners.is_empty() || self.shared.world.chance(200) {
+            true => self.any_owner().await,
+            false => self.shared.world.pick(&owners).clone(),
+        }
     }
 
     async fn one_of(&self, wanted: fn(&Process) -> bool) -> Process {

@@ -7,7 +7,7 @@ use engine::{Direction, KeySpan, Scan};
 use layout::KeySpace;
 use model::{KeyRange, Op, PutLease, PutOp, PutValue, RangeOp, ReadRevision, Revision, Txn};
 use parking_lot::Mutex;
-use partition::{RangeOutcome, ReadFailure};
+use partition::{RangeOutcome, ReadFailure, TxnFailure};
 use tokio::sync::watch;
 
 use crate::clients::{Client, Kind, watch as watching};
@@ -45,6 +45,8 @@ pub struct Report {
     pub starts: u32,
     /// How often the store was compacted.
     pub compacted: i64,
+    /// How many batches were written by owners beside the leader.
+    pub owned: u64,
     /// What was wrong, if anything was.
     pub violation: Option<String>,
     /// What happened, in words, when they were asked for.
@@ -85,6 +87,7 @@ pub fn run(seed: u64, options: Options) -> Report {
         revision: known.history.revision(),
         starts: host.starts(),
         compacted: known.compacted(),
+        owned: known.owned,
         violation: outcome.and_then(|checked| checked).err(),
         words: world.words(),
     }
@@ -190,11 +193,22 @@ impl Stage {
             return_previous: false,
         };
         let txn = Txn::only(Op::Put(put));
-        let written = self.host.call(|process| async move { process.store.keys.txn(txn).await }).await;
-        match written {
-            Ok(Ok(outcome)) if outcome.revision.get() > told => Ok(()),
-            other => Err(format!("in fair weather a put is answered {other:?}; told was {told}")),
+        let mut last = None;
+        for _ in 0..READS_MAX {
+            let asked = txn.clone();
+            let at = self.host.owner_of(&txn).await;
+            let written =
+                self.host.call_on(at, |process| async move { process.store.keys.txn(asked).await }).await;
+            match written {
+                Ok(Ok(outcome)) if outcome.revision.get() > told => return Ok(()),
+                // The partition is changing hands.
+                Ok(Err(TxnFailure::Elsewhere)) => {}
+                other => return Err(format!("in fair weather a put is answered {other:?}; told was {told}")),
+            }
+            last = Some(written);
+            self.world.linger(Duration::from_secs(1)).await;
         }
+        Err(format!("in fair weather a put is answered {last:?} {READS_MAX} times"))
     }
 
     /// Compacts at the newest revision, and waits until everything is reclaimed.

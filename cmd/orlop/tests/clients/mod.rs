@@ -45,8 +45,14 @@ pub async fn get(channel: &Channel, key: &str) -> Option<String> {
 
 /// A watch on a key, from this revision on.
 pub async fn watch(channel: &Channel, key: &str, revision: i64) -> Streaming<WatchResponse> {
+    watch_range(channel, key, "", revision).await
+}
+
+/// A watch on the keys from one to before another, from this revision on.
+pub async fn watch_range(channel: &Channel, key: &str, end: &str, revision: i64) -> Streaming<WatchResponse> {
     let create = WatchCreateRequest {
         key: key.as_bytes().to_vec().into(),
+        range_end: end.as_bytes().to_vec().into(),
         start_revision: revision,
         ..WatchCreateRequest::default()
     };

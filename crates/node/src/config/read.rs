@@ -165,6 +165,7 @@ fn unset() -> Config {
         leader_lease: Duration::ZERO,
         key_space: KeySpace::new("").expect("an empty prefix is allowed"),
         partitions: PartitionMap::default(),
+        spreads_partitions: true,
         listen_client_urls: Vec::new(),
         listen_metrics_urls: Vec::new(),
         client_tls: TlsConfig {

@@ -489,6 +489,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
         set: |config, value| values::partitions(value).map(|map| config.partitions = map),
     },
     Setting {
+        name: "partition-owners",
+        value: "WHO",
+        default: "all",
+        family: Family::Own,
+        summary: "Which servers write to the partitions: `all`, or the `leader` alone",
+        detail: "Only used with `--engine tikv`. With `all` the leader gives partitions to the other servers, about as many                  to each, and takes back those of one that stops or is silent for a lease; it numbers what they write. What                  touches several partitions is written by the leader, which fetches them back for that. The leader's                  setting counts for what it gives, and each server's own for what it takes.",
+        set: |config, value| {
+            values::choice(value, &PARTITION_OWNERS).map(|spreads| config.spreads_partitions = spreads)
+        },
+    },
+    Setting {
         name: "client-cert-allowed-cn",
         value: "NAMES",
         default: "",
@@ -638,6 +649,8 @@ const ENGINES: [(&str, EngineKind); 3] =
 const SWITCH_POSITIONS: [(&str, bool); 2] = [("true", true), ("false", false)];
 
 const TLS_VERSIONS: [(&str, TlsVersion); 2] = [("TLS1.2", TlsVersion::Tls12), ("TLS1.3", TlsVersion::Tls13)];
+
+const PARTITION_OWNERS: [(&str, bool); 2] = [("all", true), ("leader", false)];
 
 const TIKV_GC: [(&str, bool); 2] = [("advance", true), ("hold", false)];
 

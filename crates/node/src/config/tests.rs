@@ -148,6 +148,7 @@ fn every_setting_can_be_given_in_all_three_ways() {
         ("cipher-suites", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256"),
         ("key-prefix", "/one/"),
         ("initial-partition-splits", "/a,/b"),
+        ("partition-owners", "leader"),
         ("history-bytes", "1"),
         ("cache-bytes", "2"),
     ]);

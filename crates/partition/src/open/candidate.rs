@@ -4,21 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::TaskKind;
-use layout::log::{PartitionId, Slot};
+use layout::log::{Epoch, PartitionId, Slot};
 use layout::meta::{Identity, Leader};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use super::loading::{Inherited, Loaded};
 use super::takeover::{self, Taken};
 use super::{OpenFailure, Opening, Settings, Store, World};
+use crate::assignments::{Assignments, Office};
+use crate::desk::{self, Shifts};
 use crate::error::ReadFailure;
 use crate::history::History;
 use crate::log_writer::{LogWriter, Pen};
 use crate::numbering::Numbering;
+use crate::ownership::{Desk, Owned, Ownership};
 use crate::reclaim::{Done, Reclaimer};
 use crate::replica::{Replica, Through};
-use crate::sequencer::{Command, QUEUE_TXNS_MAX, Sequencer, SharedLog};
+use crate::sequencer::{Command, QUEUE_TXNS_MAX, Sequencer};
+use crate::shared_log::SharedLog;
+use crate::source::Source;
 use crate::state::{Parts, Shared, State};
 use crate::system::{self, QUEUE_CHANGES_MAX, System, SystemSequencer, SystemState};
 use crate::user_keys::{Commands, UserKeys};
@@ -29,13 +34,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A process that will lead the store when nobody else does.
 pub struct Candidate {
-    opening: Opening,
+    opening: Arc<Opening>,
     shared: Arc<Shared>,
     replica: Replica,
     system: Arc<SystemState>,
-    /// What is asked of the owner waits here, for each partition and for several at once; nothing comes before this process
-    /// leads.
-    commands: (Vec<mpsc::Receiver<Command>>, mpsc::Receiver<Command>),
+    /// Where what is asked of the owner arrives, for each partition and for several at once.
+    desks: (Vec<Shifts>, Shifts),
+    owned: Arc<Owned>,
+    assignments: Assignments,
     changes: mpsc::Receiver<system::Command>,
     /// For the heartbeats; weak, because the tasks end when nobody else can ask any more.
     beats: mpsc::WeakSender<system::Command>,
@@ -70,16 +76,32 @@ impl Opening {
             published: revision,
             compacted: system_state.compacted.clone(),
         }));
-        let (of_one, of_each) = positions.iter().map(|_| mpsc::channel(QUEUE_TXNS_MAX)).unzip();
-        let (of_several, across) = mpsc::channel(QUEUE_TXNS_MAX);
+        let (of_one, of_each): (Vec<_>, Vec<_>) = positions.iter().map(|_| self.desk("sequencer")).unzip();
+        let (of_several, across) = self.desk("sequencer of several partitions");
         let (to_system, changes) = mpsc::channel(QUEUE_CHANGES_MAX);
         let reclaimed: Arc<[_]> = positions.iter().map(|_| Arc::new(watch::Sender::new(None))).collect();
         let (leadership, role) = (self.leadership.clone(), self.role.clone());
         let standing = (leadership.clone(), role.clone(), self.world.clock.clone());
         let beats = to_system.downgrade();
         let replica = Replica::new(shared.clone(), &positions);
+        let desks = of_one.iter().zip(&of_each);
+        let desks =
+            desks.map(|(commands, shifts)| Desk { shifts: shifts.clone(), commands: commands.downgrade() });
+        let desks: Arc<[Desk]> = desks.collect();
         let commands = Commands { of_one, of_several };
-        let keys = UserKeys::new(shared.clone(), commands, reclaimed.clone(), standing);
+        let owned = Arc::<Owned>::default();
+        let assignments = Assignments::new(shared.clone());
+        let hands = (owned.clone(), assignments.clone());
+        let keys = UserKeys::new(shared.clone(), commands, hands, reclaimed.clone(), standing);
+        let opening = Arc::new(self);
+        let ownership = Ownership {
+            opening: opening.clone(),
+            shared: shared.clone(),
+            replica: replica.clone(),
+            desks,
+            room: keys.room(),
+            owned: owned.clone(),
+        };
         let store = Store {
             keys: keys.clone(),
             system: System {
@@ -90,16 +112,19 @@ impl Opening {
                 keys,
             },
             cluster_id: identity.cluster_id,
-            incarnation: self.owner,
+            incarnation: opening.owner,
             role,
             replica: replica.clone(),
+            ownership,
         };
         let candidate = Candidate {
-            opening: self,
+            opening,
             shared,
             replica,
             system: system_state,
-            commands: (of_each, across),
+            desks: (of_each, across),
+            owned,
+            assignments,
             changes,
             beats,
             reclaimed,
@@ -108,7 +133,15 @@ impl Opening {
         (store, candidate)
     }
 
-    fn pen(&self, partition: PartitionId, taken: &Taken) -> LogWriter {
+    /// Where commands arrive, and how sequencers come to attend to them.
+    fn desk(&self, task: &'static str) -> (mpsc::Sender<Command>, Shifts) {
+        let (commands, arriving) = mpsc::channel(QUEUE_TXNS_MAX);
+        let (shifts, desk) = desk::desk(arriving);
+        self.world.supervisor.spawn(task, TaskKind::Essential, desk.run());
+        (commands, shifts)
+    }
+
+    pub(crate) fn pen(&self, partition: PartitionId, taken: &Taken) -> LogWriter {
         let pen = Pen {
             partition,
             epoch: taken.record.epoch,
@@ -140,7 +173,7 @@ impl Candidate {
         loop {
             match self.try_to_lead(not_before).await {
                 Ok((system, promoted, beats)) => {
-                    self.start(system, promoted, &beats);
+                    self.start(system, promoted, &beats).await;
                     return Ok(());
                 }
                 // Somebody else leads after all, or the engine did not answer: this process goes on following.
@@ -151,6 +184,7 @@ impl Candidate {
                 ) if opening.leadership.lease().is_some() => {
                     info!(error = %failure, "this server does not lead after all");
                     opening.leadership.release();
+                    self.owned.reopen();
                     let clock = &opening.world.clock;
                     clock.sleep_until(clock.now() + PAUSE).await;
                 }
@@ -174,9 +208,12 @@ impl Candidate {
     /// Takes the user keys over at the leader's term, and makes sure that all that was done to them is known here.
     async fn promote(&self, system: &Taken) -> Result<Promoted, OpenFailure> {
         let opening = &self.opening;
+        // What this process owns for another one is given back before it is taken over.
+        self.owned.close().await;
         let mut users = Vec::with_capacity(self.shared.map.count());
         for partition in self.shared.map.ids() {
-            let taken = opening.take_over(partition, opening.owner, system.record.epoch).await?;
+            let epoch = Epoch::in_term(system.record.epoch, 0).ok_or(OpenFailure::Contended(partition.0))?;
+            let taken = opening.take_over(partition, opening.owner, epoch).await?;
             users.push((partition, taken));
         }
         // Nothing that was begun below the takeovers can be committed any more. What is left of it must not be met
@@ -193,8 +230,8 @@ impl Candidate {
         }
     }
 
-    fn start(self, (taken, system_log): (Taken, LogWriter), promoted: Promoted, beats: &[Slot]) {
-        let Candidate { opening, shared, replica, system, commands, changes, reclaimed, .. } = self;
+    async fn start(self, (taken, system_log): (Taken, LogWriter), promoted: Promoted, beats: &[Slot]) {
+        let Candidate { opening, shared, replica, system, changes, reclaimed, .. } = self;
         let Promoted { users, inherited } = promoted;
         let Inherited { tables, compacted, reclaimed: positions, mut trail } = inherited;
         beats.iter().for_each(|&slot| trail.push_new(slot));
@@ -206,7 +243,18 @@ impl Candidate {
         system.inherit(tables, compacted);
         // After the compacted revision is known.
         shared.pins.start_counting();
-        opening.start_sequencers(&shared, &system, &users, commands);
+        let numbering = Arc::new(Numbering::new(shared.clone()));
+        let logs = users.iter().map(|(partition, taken)| SharedLog::new(opening.pen(*partition, taken)));
+        let office = Office {
+            opening: opening.clone(),
+            term,
+            numbering,
+            leadership: opening.leadership.clone(),
+            leases: system.clone(),
+            logs: logs.collect(),
+        };
+        office.start_sequencers(&shared, &self.desks).await;
+        self.assignments.lead(office);
         let spawn = &opening.world.supervisor;
         let leadership = opening.leadership.clone();
         let system_sequencer = SystemSequencer {
@@ -238,36 +286,24 @@ impl Candidate {
     }
 }
 
-impl Opening {
+impl Office {
     /// One for each partition, and one for what touches several.
-    fn start_sequencers(
-        &self,
-        shared: &Arc<Shared>,
-        system: &Arc<SystemState>,
-        users: &[(PartitionId, Taken)],
-        (of_each, across): (Vec<mpsc::Receiver<Command>>, mpsc::Receiver<Command>),
-    ) {
-        let numbering = Arc::new(Numbering::new(shared.clone()));
-        let logs = users.iter().map(|(partition, taken)| Arc::new(Mutex::new(self.pen(*partition, taken))));
-        let logs: Vec<SharedLog> = logs.collect();
-        let sequencer = |logs, first_place, commands| Sequencer {
-            shared: shared.clone(),
-            leases: system.clone(),
-            logs,
-            first_place,
-            numbering: numbering.clone(),
+    async fn start_sequencers(&self, shared: &Arc<Shared>, (of_each, across): &(Vec<Shifts>, Shifts)) {
+        let source = || Source::Here {
+            numbering: self.numbering.clone(),
             leadership: self.leadership.clone(),
-            commands,
-            newest: shared.published(),
+            leases: self.leases.clone(),
         };
-        let spawn = &self.world.supervisor;
-        for (place, (commands, log)) in of_each.into_iter().zip(&logs).enumerate() {
-            let sequencer = sequencer(vec![log.clone()], place, commands);
-            spawn.spawn("sequencer", TaskKind::Essential, sequencer.run());
+        let newest = shared.published();
+        let sequencer = |logs, first_place| {
+            let (shared, source) = (shared.clone(), source());
+            Sequencer { shared, source, logs, first_place, newest }
+        };
+        for (place, (shifts, log)) in of_each.iter().zip(&self.logs).enumerate() {
+            shifts.lead(sequencer(vec![log.clone()], place)).await;
         }
-        if logs.len() > 1 {
-            let sequencer = sequencer(logs, 0, across);
-            spawn.spawn("sequencer of several partitions", TaskKind::Essential, sequencer.run());
+        if self.logs.len() > 1 {
+            across.lead(sequencer(self.logs.clone(), 0)).await;
         }
     }
 }

@@ -25,9 +25,9 @@ use crate::system;
 const TAKEOVERS_MAX: usize = 16;
 
 /// A partition that this process has taken over.
-pub(super) struct Taken {
-    pub(super) slot: Slot,
-    pub(super) record: LogRecord,
+pub(crate) struct Taken {
+    pub(crate) slot: Slot,
+    pub(crate) record: LogRecord,
 }
 
 impl Opening {
@@ -185,7 +185,7 @@ impl Opening {
 
     /// Takes a partition over at `epoch`, unless somebody with this or a later one was there: then a later leader has
     /// been elected.
-    pub(super) async fn take_over(
+    pub(crate) async fn take_over(
         &self,
         partition: PartitionId,
         owner: Incarnation,
@@ -201,6 +201,22 @@ impl Opening {
             }
         }
         Err(OpenFailure::Contended(partition.0))
+    }
+
+    /// Takes a partition over at `epoch` for a leader that says that `slot` is the newest of its log: not if it is not,
+    /// because what is known here is known through that slot.
+    pub(crate) async fn take_up(
+        &self,
+        partition: PartitionId,
+        slot: Slot,
+        epoch: Epoch,
+    ) -> Result<Taken, OpenFailure> {
+        let (last, before) = self.newest(partition).await?;
+        if last != slot || before.epoch >= epoch {
+            return Err(OpenFailure::Contended(partition.0));
+        }
+        let taken = self.try_take_over(partition, (last, before), (self.owner, epoch)).await?;
+        taken.ok_or(OpenFailure::Contended(partition.0))
     }
 
     /// Writes a takeover record behind the newest slot, and makes sure that it is the newest when it is durable; `None`

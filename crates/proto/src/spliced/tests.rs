@@ -25,6 +25,7 @@ impl Splice for crate::peer::FollowResponse {
             batch: self.batch.as_ref().map(|batch| batch.encode_to_vec().into()),
             compacted: self.compacted,
             published: self.published,
+            owners: self.owners.clone(),
         }
     }
 }
@@ -251,8 +252,15 @@ fn a_followed_batch_has_the_bytes_of_its_plain_twin() {
     let event = peer::Event { previous: 3, deletes: true, key_value: Bytes::from_static(b"kv") };
     let batch = peer::Batch { after: 6, revision: 7, events: vec![event] };
     check(&peer::FollowResponse { batch: Some(batch), ..Default::default() });
-    check(&peer::FollowResponse { batch: Some(peer::Batch::default()), compacted: Some(0), published: None });
-    check(&peer::FollowResponse { batch: None, compacted: Some(5), published: Some(7) });
+    check(&peer::FollowResponse {
+        batch: Some(peer::Batch::default()),
+        compacted: Some(0),
+        published: None,
+        owners: None,
+    });
+    let member = Some(peer::Member { name: "a".to_owned(), ..peer::Member::default() });
+    let owners = Some(peer::Owners { owners: vec![peer::Owner { partition: 3, member }] });
+    check(&peer::FollowResponse { batch: None, compacted: Some(5), published: Some(7), owners });
 }
 
 #[test]

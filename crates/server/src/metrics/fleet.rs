@@ -20,6 +20,7 @@ pub(crate) struct FleetMetrics {
     pub(super) term: UnsignedGauge,
     pub(super) members: Gauge,
     pub(super) followers: Gauge,
+    pub(super) partitions_owned: Gauge,
     pub(super) lag_revisions: Gauge,
     /// Questions to the leader that it has not answered.
     pub(crate) questions_failed: Counter,
@@ -53,6 +54,7 @@ impl FleetMetrics {
             term: UnsignedGauge::default(),
             members: Gauge::default(),
             followers: Gauge::default(),
+            partitions_owned: Gauge::default(),
             lag_revisions: Gauge::default(),
             questions_failed: Counter::default(),
             log_reads: Counter::default(),
@@ -75,6 +77,11 @@ impl FleetMetrics {
                 "members",
                 "Servers of the store that the leader hears from; 0 where this one does not lead",
                 &metrics.members,
+            ),
+            (
+                "partitions_owned",
+                "Partitions that this server writes to: its share of all, of which the leader has those that nobody else has",
+                &metrics.partitions_owned,
             ),
             ("leader_followers", "Servers that follow what this one publishes", &metrics.followers),
             (

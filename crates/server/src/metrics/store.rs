@@ -159,6 +159,7 @@ impl FleetMetrics {
     /// Brings the numbers of the fleet up to date.
     pub(crate) fn refresh(&self, backend: &Backend) {
         self.term.set(backend.store.term());
+        self.partitions_owned.set(signed(backend.store.keys.owned_count()));
         let Some(peers) = &backend.peers else {
             self.members.set(1);
             return;

@@ -2,12 +2,21 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tonic::body::Body;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 /// The one asked has done nothing, because it does not lead.
-const NOT_LEADING: HeaderName = HeaderName::from_static("orlop-not-leading");
+const NOT_LEADING: HeaderName = HeaderName::from_static(NOT_LEADING_NAME);
+const NOT_LEADING_NAME: &str = "orlop-not-leading";
 /// The store that the caller serves.
 const CLUSTER: HeaderName = HeaderName::from_static("orlop-cluster-id");
+
+/// What is said of a change to keys that another member owns: nothing was done.
+pub(crate) fn elsewhere() -> Status {
+    let mut status = Status::unavailable("another member owns the keys");
+    status.metadata_mut().insert(NOT_LEADING_NAME, MetadataValue::from_static("1"));
+    status
+}
 
 /// The answer of one who does not lead, and has done nothing.
 pub(super) fn not_leading() -> Response<Body> {
@@ -48,6 +57,7 @@ mod tests {
         assert_eq!(cluster_of(&headers), None);
         mark(&mut headers, u64::MAX);
         assert_eq!(cluster_of(&headers), Some(u64::MAX));
+        assert!(says_not_leading(elsewhere().into_http::<Body>().headers()));
         assert!(says_not_leading(not_leading().headers()) && says_not_leading(wrong_cluster().headers()));
         assert!(!says_not_leading(Status::unavailable("").into_http::<Body>().headers()));
     }

@@ -24,17 +24,28 @@ pub(super) fn member_from_wire(member: wire::Member) -> Member {
 
 /// A batch, encoded for all who follow.
 pub(super) fn batch_to_wire(batch: &EventBatch) -> Bytes {
-    let event = |event: &Arc<Event>| wire::Event {
-        previous: event.change.previous.get(),
-        deletes: event.is_delete(),
-        key_value: event.key_value.clone(),
-    };
     let batch = wire::Batch {
         after: batch.after.get(),
         revision: batch.revision.get(),
-        events: batch.events.iter().map(event).collect(),
+        events: batch.events.iter().map(|event| event_to_wire(event)).collect(),
     };
     batch.encode_to_vec().into()
+}
+
+/// An event, for another member.
+pub(super) fn event_to_wire(event: &Event) -> wire::Event {
+    wire::Event {
+        previous: event.change.previous.get(),
+        deletes: event.is_delete(),
+        key_value: event.key_value.clone(),
+    }
+}
+
+/// An event as another member sent it; the text says what is wrong with one that makes no sense.
+pub(super) fn event_from_wire(event: wire::Event) -> Result<Event, String> {
+    let wire::Event { previous, deletes, key_value } = event;
+    let previous = revision_from_wire(previous)?;
+    partition::event_of(key_value, previous, deletes).map_err(str::to_owned)
 }
 
 /// A batch as the leader sent it; the text says what is wrong with one that makes no sense.
@@ -43,10 +54,9 @@ pub(super) fn batch_from_wire(batch: wire::Batch) -> Result<EventBatch, String> 
     let (after, revision) = (revision_from_wire(after)?, revision_from_wire(revision)?);
     let mut last = after;
     let mut read = Vec::with_capacity(events.len());
-    for wire::Event { previous, deletes, key_value } in events {
-        let previous = revision_from_wire(previous)?;
-        let event = partition::event_of(key_value, previous, deletes).map_err(str::to_owned)?;
-        let at = event.change.revision;
+    for event in events {
+        let event = event_from_wire(event)?;
+        let (at, previous) = (event.change.revision, event.change.previous);
         if at <= after || at < last || at > revision || previous >= at {
             return Err(format!("an event at {at} is in the batch after {after} through {revision}"));
         }

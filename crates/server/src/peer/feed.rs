@@ -68,7 +68,7 @@ impl Feeds {
     }
 
     /// Hands an item to all; it is made only if there is anybody.
-    fn hand(&self, item: impl FnOnce() -> FollowResponse) {
+    pub(super) fn hand(&self, item: impl FnOnce() -> FollowResponse) {
         let feeds = self.feeds.lock();
         if feeds.is_empty() {
             return;

@@ -12,6 +12,7 @@ use tonic::Streaming;
 use tracing::{debug, info, warn};
 
 use super::convert::{batch_from_wire, revision_from_wire};
+use super::owners::Owners;
 use super::{Connection, Heard, Link, remote};
 use crate::metrics::FleetMetrics;
 
@@ -55,6 +56,7 @@ enum End {
 /// helps against.
 pub(crate) struct Following {
     pub(crate) heard: Arc<Heard>,
+    pub(crate) owners: Arc<Owners>,
     pub(crate) metrics: Arc<FleetMetrics>,
     pub(crate) store: Store,
     pub(crate) link: Link,
@@ -167,7 +169,10 @@ impl Following {
 
     /// Takes what the leader sent; the inner error says why the stream is of no more use.
     async fn take(&self, replica: &Replica, item: FollowResponse) -> Result<Result<(), String>, Lost> {
-        let FollowResponse { batch, compacted, published } = item;
+        let FollowResponse { batch, compacted, published, owners } = item;
+        if let Some(owners) = owners {
+            self.owners.heard(owners);
+        }
         if let Some(compacted) = compacted {
             match revision_from_wire(compacted) {
                 Ok(compacted) => replica.compacted(compacted),
@@ -194,14 +199,14 @@ impl Following {
             Ok(None) => return Ok(Ok(())),
             Err(reason) => return Ok(Err(reason)),
         };
-        if replica.apply(batch.clone()) != Applied::Gap {
+        if replica.apply(batch.clone()).await != Applied::Gap {
             return Ok(Ok(()));
         }
         debug!(after = batch.after.get(), position = replica.position().get(), "a batch is missing");
         if let Err(reason) = self.read_log(Through::Published(batch.after)).await? {
             return Ok(Err(reason));
         }
-        match replica.apply(batch) {
+        match replica.apply(batch).await {
             Applied::Gap => Ok(Err("the log lacks what came before a published batch".to_owned())),
             Applied::Done | Applied::Known => Ok(Ok(())),
         }

@@ -3,16 +3,19 @@
 //! A call that may have reached the leader is never sent again (`docs/protocol.md`, R27): it is answered as one whose
 //! outcome is unknown. One that certainly did not reach it, or that it did not look at, waits for the next leader.
 
+mod keyed;
 mod passed;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base::Clock;
 use fleet::Unsent;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, Uri, Version, header};
 use http_body_util::{BodyExt, Full, Limited};
+use partition::UserKeys;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::Status;
 use tonic::body::Body;
@@ -24,11 +27,11 @@ use crate::error::EtcdError;
 use crate::trace;
 use passed::Passed;
 
-/// What has to be done by the leader: whatever changes something, and what the leader alone knows.
+/// What has to be done by the leader, or by the owner of keys: whatever changes something, and what the leader alone knows.
 const FORWARDED: [&str; 11] = [
-    "/etcdserverpb.KV/Put",
-    "/etcdserverpb.KV/DeleteRange",
-    "/etcdserverpb.KV/Txn",
+    PUT,
+    DELETE_RANGE,
+    TXN,
     COMPACT,
     "/etcdserverpb.Lease/LeaseGrant",
     "/etcdserverpb.Lease/LeaseRevoke",
@@ -38,6 +41,12 @@ const FORWARDED: [&str; 11] = [
     "/etcdserverpb.Maintenance/Alarm",
     "/etcdserverpb.Cluster/MemberList",
 ];
+/// Changes keys, which may have an owner of their own.
+const PUT: &str = "/etcdserverpb.KV/Put";
+const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
+const TXN: &str = "/etcdserverpb.KV/Txn";
+/// A stream between members on which partitions are assigned.
+pub(crate) const OWN: &str = "/orlop.peer.v1.Peer/Own";
 /// May take long: it can wait until what was compacted is gone.
 const COMPACT: &str = "/etcdserverpb.KV/Compact";
 /// A stream in both directions.
@@ -49,6 +58,9 @@ const FORWARDED_MAX: usize = 8192;
 const FORWARDED_BYTES_MAX: usize = 128 << 20;
 /// The bytes are counted in pieces of this size.
 const BYTES_PER_PERMIT: usize = 1 << 10;
+
+/// How long to wait for a partition that is changing hands before it is looked for again.
+const CHANGE_OF_HANDS: Duration = Duration::from_millis(10);
 
 /// Headers of one connection, which are not passed on to another.
 const OF_A_CONNECTION: [header::HeaderName; 4] =
@@ -93,14 +105,36 @@ pub(crate) fn forwarded_service(path: &str) -> Option<&'static str> {
     path.trim_start_matches('/').split_once('/').map(|(service, _)| service)
 }
 
-/// Whether a call between members lasts for as long as they like.
-pub(crate) fn is_endless(path: &str) -> bool {
-    [KEEP_ALIVE, "/orlop.peer.v1.Peer/Follow"].contains(&path)
+/// Whether a call changes keys, which may have another owner than the leader.
+pub(crate) fn is_keyed(path: &str) -> bool {
+    [PUT, DELETE_RANGE, TXN].contains(&path)
 }
 
-/// A call on its way to whoever leads.
+/// The service of a path that is a call's.
+fn service_of(path: &str) -> &str {
+    path.trim_start_matches('/').split_once('/').map_or(path, |(service, _)| service)
+}
+
+/// Whether a call between members lasts for as long as they like.
+pub(crate) fn is_endless(path: &str) -> bool {
+    [KEEP_ALIVE, "/orlop.peer.v1.Peer/Follow", OWN].contains(&path)
+}
+
+/// Carries calls out in this process.
+#[async_trait]
+pub(crate) trait CarriesOut: Send + Sync {
+    /// Answers a call of a service.
+    async fn carry_out(&self, service: &str, request: Request<Body>) -> Response<Body>;
+}
+
+/// A call on its way to whoever leads, or owns the keys that it is about.
 pub(crate) struct Forwarding<'a> {
     pub(crate) peers: &'a Peers,
+    /// Who carries it out if that has to be here.
+    pub(crate) here: &'a dyn CarriesOut,
+    pub(crate) keys: &'a UserKeys,
+    /// The most operations that a transaction may have.
+    pub(crate) max_txn_ops: usize,
     pub(crate) clock: &'a dyn Clock,
     /// How long a call may wait and be worked on.
     pub(crate) request_timeout: Duration,
@@ -147,45 +181,93 @@ impl Forwarding<'_> {
         let body = self.in_time(late, Limited::new(body, self.body_bytes_max).collect()).await?;
         let body = body.map_err(status_of)?.to_bytes();
         let _bytes = self.in_time(late, room.for_bytes(body.len())).await??;
+        let (path, spreads) = (head.uri.path(), self.peers.spreads);
+        let place = (spreads && is_keyed(path)).then(|| keyed::place_of(self, path, &body)).flatten();
         let mut tried = None;
+        let mut asks_owner = true;
         loop {
-            let connection = match self.in_time(late, self.peers.standing.route(tried)).await? {
-                Route::Here => {
-                    return Ok(Forwarded::Here(Request::from_parts(head, Body::new(Full::new(body)))));
+            let route = match place.filter(|_| asks_owner).and_then(|place| self.to_owner(place)) {
+                Some(route) => {
+                    // If that is not the owner after all, the leader knows who is, or is it again.
+                    asks_owner = false;
+                    route
                 }
-                Route::There(connection) => connection,
+                None => {
+                    let route = self.in_time(late, self.peers.standing.route(tried)).await?;
+                    if let Route::There(connection) = &route {
+                        tried = Some(connection.id);
+                    }
+                    asks_owner = true;
+                    route
+                }
+            };
+            let (head, body) = (head.clone(), Body::new(Full::new(body.clone())));
+            let response = match route {
+                Route::Here if place.is_none() => {
+                    return Ok(Forwarded::Here(Request::from_parts(head, body)));
+                }
+                Route::Here => {
+                    let service = service_of(head.uri.path()).to_owned();
+                    Some(self.here.carry_out(&service, Request::from_parts(head, body)).await)
+                }
+                Route::There(connection) => self.send(&head, body, (&connection, late)).await?,
                 Route::Nowhere => return Err(EtcdError::Unhealthy.into()),
             };
-            tried = Some(connection.id);
-            let body = Body::new(Full::new(body.clone()));
-            let may_take_long = head.uri.path() == COMPACT;
-            let request = self.addressed(&head, body, &connection)?;
-            let sending = connection.send(request);
-            let sent = match may_take_long {
-                // An end that is not there shows in the connection.
-                true => sending.await,
-                false => match self.within(late, sending).await {
-                    Some(sent) => sent,
-                    None => {
-                        warn!(leader = connection.peer.name, "the leader has not answered in time");
-                        return Err(EtcdError::Timeout.into());
-                    }
-                },
-            };
-            match sent {
-                Ok(response) if answers::says_not_leading(response.headers()) => {
-                    debug!(leader = connection.peer.name, "it does not lead, and has not looked at a call");
+            match response {
+                Some(response) if !answers::says_not_leading(response.headers()) => {
+                    return Ok(Forwarded::Answered(response));
                 }
-                Ok(response) => {
-                    return Ok(Forwarded::Answered(passed(response, EtcdError::Timeout)));
+                // Nothing was done. The next one to ask is the leader at once, or the owner after a pause.
+                _ if asks_owner && place.is_some() => {
+                    self.in_time(late, self.clock.sleep_until(self.clock.now() + CHANGE_OF_HANDS)).await?;
                 }
-                Err(Unsent::Certainly(error)) => {
-                    debug!(leader = connection.peer.name, error, "a call was not sent");
-                }
-                Err(Unsent::Perhaps(error)) => {
-                    warn!(leader = connection.peer.name, error, "the outcome of a forwarded call is unknown");
+                _ => {}
+            }
+        }
+    }
+
+    /// Where the owner of a partition is, if that is not the leader, as far as this process knows.
+    fn to_owner(&self, place: usize) -> Option<Route> {
+        match self.keys.owns_at(place) {
+            true => Some(Route::Here),
+            false => self.peers.owners.connection(place).map(Route::There),
+        }
+    }
+
+    /// Has another member carry a call out; `None` when that one has certainly done nothing.
+    async fn send(
+        &self,
+        head: &Parts,
+        body: Body,
+        (connection, late): (&Connection, Duration),
+    ) -> Result<Option<Response<Body>>, Status> {
+        let may_take_long = head.uri.path() == COMPACT;
+        let request = self.addressed(head, body, connection)?;
+        let sending = connection.send(request);
+        let sent = match may_take_long {
+            // An end that is not there shows in the connection.
+            true => sending.await,
+            false => match self.within(late, sending).await {
+                Some(sent) => sent,
+                None => {
+                    warn!(server = connection.peer.name, "another server has not answered in time");
                     return Err(EtcdError::Timeout.into());
                 }
+            },
+        };
+        match sent {
+            Ok(response) if answers::says_not_leading(response.headers()) => {
+                debug!(server = connection.peer.name, "it has not looked at a call, which is another one's");
+                Ok(None)
+            }
+            Ok(response) => Ok(Some(passed(response, EtcdError::Timeout))),
+            Err(Unsent::Certainly(error)) => {
+                debug!(server = connection.peer.name, error, "a call was not sent");
+                Ok(None)
+            }
+            Err(Unsent::Perhaps(error)) => {
+                warn!(server = connection.peer.name, error, "the outcome of a forwarded call is unknown");
+                Err(EtcdError::Timeout.into())
             }
         }
     }

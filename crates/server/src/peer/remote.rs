@@ -12,9 +12,9 @@ use tonic::codegen::{Service, http::Uri};
 
 use super::Connection;
 
-/// The largest message that is taken from a leader: a batch holds a few MiB of requests, or one request of the largest
+/// The largest message that is taken from another member: a batch holds a few MiB of requests, or one request of the largest
 /// size that can be configured.
-const MESSAGE_BYTES_MAX: usize = 256 << 20;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 20;
 
 /// A connection as the generated client wants it.
 #[derive(Clone)]

@@ -1,15 +1,24 @@
 //! What a leader answers to the other members.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fleet::Refused;
+use base::{Clock, TaskKind};
+use fleet::{Member, Refused};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::{Request as HttpRequest, Response as HttpResponse};
+use layout::log::Incarnation;
 use model::Revision;
-use proto::peer::{ConfirmRequest, ConfirmResponse, FollowRequest, JoinRequest, JoinResponse, Refusal};
+use partition::ToOwner;
+use proto::peer::{
+    ConfirmRequest, ConfirmResponse, FollowRequest, Hello, JoinRequest, JoinResponse, OwnRequest,
+    OwnResponse, Refusal,
+};
 use proto::peer_service::peer_server::{Peer, PeerServer};
 use proto::spliced::FollowResponse;
+use tokio::sync::mpsc;
+use tonic::Streaming;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::{Request, Response, Status};
@@ -17,7 +26,9 @@ use tracing::{info, warn};
 
 use super::convert::{member_from_wire, member_to_wire};
 use super::feed::FellBehind;
-use super::{Peers, answers};
+use super::own::{from_owner, to_owner_to_wire};
+use super::remote::MESSAGE_BYTES_MAX;
+use super::{LOOKS_PER_LEASE, Peers, answers};
 use crate::backend::Backend;
 
 /// The members' own service.
@@ -34,7 +45,8 @@ impl PeerService {
 
     /// Answers a call of the members' own protocol.
     pub(crate) async fn call(&self, request: HttpRequest<Body>) -> HttpResponse<Body> {
-        match PeerServer::new(self.clone()).call(request).await {
+        let server = PeerServer::new(self.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        match server.clone().call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
@@ -120,7 +132,8 @@ impl Peer for PeerService {
         let feed = self.peers.feeds.subscribe().ok_or_else(full)?;
         // Asked after the feed has begun: between the two nothing is missing.
         let published = Some(self.backend.store.keys.published().get());
-        let first = FollowResponse { published, ..FollowResponse::default() };
+        let owners = Some(self.peers.owners.to_wire());
+        let first = FollowResponse { published, owners, ..FollowResponse::default() };
         info!(member = name, "a member follows");
         let items = stream::unfold(Some((feed, name)), |state| async {
             let (mut feed, name) = state?;
@@ -133,5 +146,75 @@ impl Peer for PeerService {
             }
         });
         Ok(Response::new(stream::iter([Ok(first)]).chain(items).boxed()))
+    }
+
+    type OwnStream = BoxStream<'static, Result<OwnResponse, Status>>;
+
+    async fn own(
+        &self,
+        request: Request<Streaming<OwnRequest>>,
+    ) -> Result<Response<Self::OwnStream>, Status> {
+        let mut said = request.into_inner();
+        let hello = said.message().await?.and_then(|first| first.hello);
+        let Hello { cluster_id, member } =
+            hello.ok_or_else(|| Status::invalid_argument("the first message has to say who speaks"))?;
+        self.check(cluster_id)?;
+        let member = member_from_wire(member.unwrap_or_default());
+        info!(member = member.name, "a member can own partitions");
+        let (to_member, mut from_here) = mpsc::unbounded_channel();
+        let serving = serve_owner(self.clone(), member, said, to_member);
+        let supervisor = &self.backend.supervisor;
+        supervisor.spawn("owner", TaskKind::Request, super::forever(serving));
+        let items = stream::poll_fn(move |context| from_here.poll_recv(context));
+        Ok(Response::new(items.map(|message| Ok(to_owner_to_wire(message))).boxed()))
+    }
+}
+
+/// Hands on what an owner says, until its stream ends or it is silent; it owns nothing any more then.
+async fn serve_owner(
+    service: PeerService,
+    member: Member,
+    mut said: Streaming<OwnRequest>,
+    to_member: mpsc::UnboundedSender<ToOwner>,
+) {
+    let PeerService { backend, peers } = service;
+    let (to_assignments, heard) = mpsc::unbounded_channel();
+    let served = backend.store.assignments().serve(Incarnation(member.incarnation), heard, to_member);
+    let pump = async {
+        let to_assignments = to_assignments;
+        let mut silent = pin!(falls_silent(&peers, backend.clock.as_ref(), &member));
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = &mut silent => return warn!(member = member.name, "an owner is silent: its partitions are taken back"),
+                message = said.message() => message,
+            };
+            let read = match message {
+                Ok(Some(message)) => from_owner(message),
+                Ok(None) => Err("it has ended its stream".to_owned()),
+                Err(status) => Err(status.to_string()),
+            };
+            match read {
+                Ok(message) => drop(to_assignments.send(message)),
+                Err(reason) => {
+                    return info!(member = member.name, reason, "a member owns partitions no more");
+                }
+            }
+        }
+    };
+    tokio::join!(served, pump);
+}
+
+/// Completes when a member that was heard of is not heard of for a lease any more.
+async fn falls_silent(peers: &Peers, clock: &dyn Clock, member: &Member) {
+    let mut was_heard = false;
+    loop {
+        let is_heard =
+            peers.members.lock().live(clock.now()).iter().any(|live| live.incarnation == member.incarnation);
+        if was_heard && !is_heard {
+            return;
+        }
+        was_heard |= is_heard;
+        clock.sleep_until(clock.now() + peers.fleet.leader_lease / LOOKS_PER_LEASE).await;
     }
 }

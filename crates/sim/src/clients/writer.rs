@@ -9,6 +9,7 @@ use partition::{TxnFailure, TxnOutcome};
 
 use super::{Answered, Client};
 use crate::evaluate::{answer_of, evaluate};
+use crate::process::Process;
 
 /// Now and then a value has this many bytes more, so that history does not fit into little memory.
 const LONG_VALUE_BYTES: usize = 900;
@@ -28,7 +29,8 @@ impl Client {
     pub(super) async fn write(&self, number: u64) {
         let Attempt { txn, tokens, leases, leases_live } = self.attempt(number);
         let asked = txn.clone();
-        let done = self.change(|process| async move { process.store.keys.txn(asked).await }).await;
+        let write = |process: Process| async move { process.store.keys.txn(asked).await };
+        let done = self.change_at_owner(&txn, write).await;
         let Ok(Answered { answer, floor, .. }) = done else {
             self.world.tell(|| format!("client {} hears nothing of {tokens:?}", self.number));
             return;
@@ -199,7 +201,10 @@ impl Client {
                 self.world.check(weather.no_space > 0, || "there is space".to_owned());
             }
             TxnFailure::KeyNotFound => self.world.violated("no put keeps anything"),
-            TxnFailure::Read(_) | TxnFailure::Unavailable(_) | TxnFailure::Undetermined(_) => {}
+            TxnFailure::Read(_)
+            | TxnFailure::Elsewhere
+            | TxnFailure::Unavailable(_)
+            | TxnFailure::Undetermined(_) => {}
         }
     }
 }
