@@ -36,9 +36,18 @@ const KEYS: [&str; 6] = ["/a", "/b", "/c", "/d", "/e", "/f"];
 
 /// Three servers, the first of which leads, and the six partitions are spread over them.
 async fn spread(cluster: &Cluster) -> [Member; 3] {
+    spread_with(cluster, &[SPLITS]).await
+}
+
+/// As [`spread`], where nobody is taken for dead because the machine is slow.
+async fn spread_for_long(cluster: &Cluster) -> [Member; 3] {
+    spread_with(cluster, &[SPLITS, "--leader-lease=20s"]).await
+}
+
+async fn spread_with(cluster: &Cluster, arguments: &[&str]) -> [Member; 3] {
     let mut started = Vec::new();
     for name in ["a", "b", "c"] {
-        let member = Member::start_with(cluster, name, &[SPLITS]);
+        let member = Member::start_with(cluster, name, arguments);
         member.ready().await;
         started.push(member);
     }
@@ -54,9 +63,14 @@ async fn owns(members: &[&Member], counts: &[u64]) {
 }
 
 fn owned(member: &Member) -> u64 {
+    metric(member, "orlop_partitions_owned").unwrap_or(u64::MAX)
+}
+
+/// The value of a metric; none where the server does not show it.
+fn metric(member: &Member, name: &str) -> Option<u64> {
     let (_, metrics) = http(&member.address, "/metrics");
-    let line = metrics.lines().find_map(|line| line.strip_prefix("orlop_partitions_owned "));
-    line.map_or(u64::MAX, |count| count.parse().unwrap())
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map(|count| count.parse().unwrap())
 }
 
 /// What was acknowledged, and what may have happened, of one key.
@@ -195,6 +209,35 @@ async fn every_server_writes_its_share_and_all_of_them_serve_every_key() {
     assert_eq!(kv.delete_range(range).await.unwrap().into_inner().deleted, 6);
     owns(&[&members[0]], &[6]).await;
     owns(&members.iter().collect::<Vec<_>>(), &[2, 2, 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_server_carries_out_its_share_with_one_commit_for_a_batch() {
+    const ROUNDS: u64 = 50;
+    let cluster = Cluster::start();
+    let members = spread_for_long(&cluster).await;
+    // All clients are at one server.
+    let channel = members[0].connect().await;
+    let count = |name: &str| members.iter().map(|member| metric(member, name).unwrap()).collect::<Vec<_>>();
+    let (puts, commits) = ("etcd_mvcc_put_total", "orlop_engine_commits_total{outcome=\"committed\"}");
+    let before = (count(puts), count(commits));
+    for round in 0..ROUNDS {
+        let value = round.to_string();
+        let writes = KEYS.map(|key| put(&channel, key, &value));
+        for written in futures_util::future::join_all(writes).await {
+            written.unwrap();
+        }
+    }
+    let after = (count(puts), count(commits));
+    let carried_out: Vec<_> = after.0.iter().zip(&before.0).map(|(after, before)| after - before).collect();
+    let share = ROUNDS * KEYS.len() as u64 / 3;
+    assert_eq!(carried_out, [share; 3], "each the writes to its own partitions");
+    for ((after, before), name) in after.1.iter().zip(&before.1).zip(["a", "b", "c"]) {
+        // Of its own, heartbeats of the leader left out: it writes some in a second.
+        let commits = after - before;
+        println!("{name}: {commits} commits for {share} writes");
+        assert!(name == "a" || commits <= share, "{name} committed {commits} times for {share} writes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -338,7 +381,7 @@ async fn an_owner_that_slept_commits_nothing_and_answers_nothing_stale() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_of_owners_fails_no_request_of_the_others() {
     let cluster = Cluster::start();
-    let mut members = spread(&cluster).await;
+    let mut members = spread_for_long(&cluster).await;
     for going in 0..3 {
         let channel = members[(going + 1) % 3].connect().await;
         let start = put(&channel, "/a", &format!("start-{going}")).await.unwrap() + 1;
