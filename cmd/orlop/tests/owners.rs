@@ -9,13 +9,14 @@ mod clients;
 mod cluster;
 mod members;
 mod program;
+mod proxy;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::{Clock, SystemClock};
-use clients::{get, http, pause, put, try_get, watch_range};
+use clients::{free_address, get, http, pause, put, try_get, watch_range};
 use cluster::Cluster;
 use members::Member;
 use proto::etcdserverpb::kv_client::KvClient;
@@ -25,6 +26,7 @@ use proto::etcdserverpb::{
     DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RequestOp, TxnRequest,
     WatchResponse,
 };
+use proxy::Proxy;
 use rustix::process::Signal;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -376,6 +378,67 @@ async fn an_owner_that_slept_commits_nothing_and_answers_nothing_stale() {
         put(&owner.connect_again().await, key, "newest").await.unwrap();
         assert_eq!(get(&to_other, key).await.as_deref(), Some("newest"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_cut_off_from_the_leader_loses_its_partitions_though_both_reach_tikv() {
+    let cluster = Cluster::start();
+    let (mut started, mut proxies) = (Vec::new(), Vec::new());
+    for name in ["a", "b"] {
+        let peer = free_address();
+        let proxy = Proxy::start(peer.clone()).await;
+        let advertised = format!("--advertise-peer-urls=http://{}", proxy.address);
+        let member = Member::start_at(&cluster, (name, "http"), peer, &[SPLITS, &advertised]);
+        member.ready().await;
+        started.push(member);
+        proxies.push(proxy);
+    }
+    let [leader, owner]: [Member; 2] =
+        started.try_into().unwrap_or_else(|_| unreachable!("two were started"));
+    owns(&[&leader, &owner], &[3, 3]).await;
+    let (here, there) = (leader.connect().await, owner.connect().await);
+    let start = put(&here, "/a", "start").await.unwrap() + 1;
+    let mut watch_there = watch_range(&there, "/", "0", start).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = writers(&here, "", &stop, unknown);
+    tasks.extend(writers(&there, "cut-", &stop, unknown));
+    while get(&here, "/f").await.is_none_or(|value| value.len() < 2) {
+        pause().await;
+    }
+    proxies.iter().for_each(Proxy::cut);
+    let cut = SystemClock.now();
+    owns(&[&leader], &[6]).await;
+    println!("the leader had its partitions {:?} after the cut", SystemClock.now() - cut);
+    // Everything goes on at the leader; at the other one nothing that is asked for the newest is answered with the past.
+    for key in KEYS {
+        while put(&here, key, "").await.is_err() {
+            pause().await;
+        }
+    }
+    for read in futures_util::future::join_all(KEYS.map(|key| try_get(&there, key))).await {
+        assert_eq!(read.unwrap_err().code(), Code::Unavailable, "it cannot know what is the newest");
+    }
+    owns(&[&leader, &owner], &[6, 0]).await;
+    proxies.iter().for_each(|proxy| proxy.heal(1));
+    owns(&[&leader, &owner], &[3, 3]).await;
+    for key in KEYS {
+        while put(&there, key, "").await.is_err() {
+            pause().await;
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut written: HashMap<&'static str, Written> = HashMap::new();
+    for task in tasks {
+        let (key, more) = task.await.unwrap();
+        let of_key = written.entry(key).or_default();
+        of_key.acknowledged.extend(more.acknowledged);
+        of_key.unknown.extend(more.unknown);
+    }
+    check(&here, start, written.into_iter().collect()).await;
+    // And a watch at the one that was cut off has brought the same.
+    let seen = all_events(&mut watch_there).await;
+    let told = all_events(&mut watch_range(&here, "/", "0", start).await).await;
+    assert_eq!(seen, told);
 }
 
 #[tokio::test(flavor = "multi_thread")]

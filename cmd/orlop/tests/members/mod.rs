@@ -34,7 +34,12 @@ impl Member {
             true => "https",
             false => "http",
         };
-        let (address, peer) = (free_address(), free_address());
+        Member::start_at(cluster, (name, scheme), free_address(), more)
+    }
+
+    /// As [`Member::start_with`], listening for the others at this address, by this scheme.
+    pub fn start_at(cluster: &Cluster, (name, scheme): (&str, &str), peer: String, more: &[&str]) -> Member {
+        let address = free_address();
         let mut arguments = vec![
             "--engine=tikv".to_owned(),
             cluster.endpoints(),
