@@ -77,19 +77,6 @@ pub struct Settled {
     pub events: Vec<Arc<Event>>,
 }
 
-impl ToOwner {
-    /// The tenure that it is about.
-    pub fn tenure(&self) -> Tenure {
-        match self {
-            ToOwner::Assign(tenure, ..)
-            | ToOwner::Recall(tenure)
-            | ToOwner::Granted(tenure, ..)
-            | ToOwner::Settled(tenure, ..)
-            | ToOwner::DeleteAttached(tenure, ..) => *tenure,
-        }
-    }
-}
-
 impl FromOwner {
     /// The tenure that it is about.
     pub fn tenure(&self) -> Tenure {

@@ -1,11 +1,11 @@
 //! Partitions that this process owns for another one that leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use base::TaskKind;
-use layout::log::{Epoch, Slot};
+use layout::log::Slot;
 use model::{LeaseId, Revision};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -52,8 +52,8 @@ struct State {
     closed: bool,
     /// How many tenures are not over.
     tenures: usize,
-    /// By the partition's place, at which epoch it is owned.
-    owned: BTreeMap<usize, Epoch>,
+    /// The places of the partitions that are owned.
+    owned: BTreeSet<usize>,
 }
 
 impl Default for Owned {
@@ -65,7 +65,7 @@ impl Default for Owned {
 impl Owned {
     /// Whether this process owns the partition at this place for another one that leads.
     pub(crate) fn has(&self, place: usize) -> bool {
-        self.state.borrow().owned.contains_key(&place)
+        self.state.borrow().owned.contains(&place)
     }
 
     /// How many partitions this process owns for another one that leads.
@@ -97,11 +97,11 @@ impl Owned {
         self.state.send_modify(|state| state.tenures -= 1);
     }
 
-    fn set(&self, place: usize, epoch: Option<Epoch>) {
+    fn set(&self, place: usize, is_owned: bool) {
         self.state.send_modify(|state| {
-            match epoch {
-                Some(epoch) => state.owned.insert(place, epoch),
-                None => state.owned.remove(&place),
+            match is_owned {
+                true => state.owned.insert(place),
+                false => state.owned.remove(&place),
             };
         });
     }
@@ -248,9 +248,9 @@ impl Ownership {
             first_place: place,
             newest: revision,
         };
-        self.owned.set(place, Some(epoch));
+        self.owned.set(place, true);
         let end = desk.shifts.own(sequencer).await;
-        self.owned.set(place, None);
+        self.owned.set(place, false);
         end.map_err(|lost| lost.reason)
     }
 

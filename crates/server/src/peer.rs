@@ -170,8 +170,7 @@ impl Peers {
             departure: Arc::default(),
             fleet,
         });
-        let (balanced, store_, clock_) = (peers.clone(), store.clone(), clock.clone());
-        let balance = balance::Balance { peers: balanced, store: store_, clock: clock_, spreads };
+        let balance = balance::Balance { peers: peers.clone(), store: store.clone(), clock: clock.clone() };
         supervisor.spawn("balance", TaskKind::Essential, forever(balance.run(shutdown.clone())));
         let heartbeat = heartbeat::Heartbeat::new((peers.clone(), store.system.clone()), clock, rank);
         supervisor.spawn("membership", TaskKind::Essential, heartbeat.run(shutdown));

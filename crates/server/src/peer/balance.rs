@@ -29,8 +29,6 @@ pub(crate) struct Balance {
     pub(crate) peers: Arc<Peers>,
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
-    /// Whether partitions are given to other members at all.
-    pub(crate) spreads: bool,
 }
 
 /// A partition that was fetched back.
@@ -61,7 +59,7 @@ impl Balance {
                 biased;
                 changed = owners.changed() => if changed.is_err() { return },
                 () = self.clock.sleep_until(self.clock.now() + LOOK_EVERY) => {
-                    if self.spreads {
+                    if self.peers.spreads {
                         self.move_one(assignments, &fetched);
                     }
                     continue;

@@ -41,27 +41,32 @@ pub(super) fn event_to_wire(event: &Event) -> wire::Event {
     }
 }
 
-/// An event as another member sent it; the text says what is wrong with one that makes no sense.
-pub(super) fn event_from_wire(event: wire::Event) -> Result<Event, String> {
-    let wire::Event { previous, deletes, key_value } = event;
-    let previous = revision_from_wire(previous)?;
-    partition::event_of(key_value, previous, deletes).map_err(str::to_owned)
+/// Events as another member sent them, in the order of their revisions; the text says what is wrong with those that make
+/// no sense.
+pub(super) fn events_from_wire(events: Vec<wire::Event>) -> Result<Vec<Arc<Event>>, String> {
+    let mut read: Vec<Arc<Event>> = Vec::with_capacity(events.len());
+    for wire::Event { previous, deletes, key_value } in events {
+        let previous = revision_from_wire(previous)?;
+        let event = partition::event_of(key_value, previous, deletes).map_err(str::to_owned)?;
+        let at = event.change.revision;
+        if previous >= at || read.last().is_some_and(|last| at < last.change.revision) {
+            return Err(format!("an event at {at} is out of order"));
+        }
+        read.push(Arc::new(event));
+    }
+    Ok(read)
 }
 
 /// A batch as the leader sent it; the text says what is wrong with one that makes no sense.
 pub(super) fn batch_from_wire(batch: wire::Batch) -> Result<EventBatch, String> {
     let wire::Batch { after, revision, events } = batch;
     let (after, revision) = (revision_from_wire(after)?, revision_from_wire(revision)?);
-    let mut last = after;
-    let mut read = Vec::with_capacity(events.len());
-    for event in events {
-        let event = event_from_wire(event)?;
-        let (at, previous) = (event.change.revision, event.change.previous);
-        if at <= after || at < last || at > revision || previous >= at {
-            return Err(format!("an event at {at} is in the batch after {after} through {revision}"));
-        }
-        last = at;
-        read.push(Arc::new(event));
+    let read = events_from_wire(events)?;
+    let (first, last) = (read.first(), read.last());
+    let outside = first.filter(|event| event.change.revision <= after);
+    let outside = outside.or(last.filter(|event| event.change.revision > revision));
+    if let Some(at) = outside.map(|event| event.change.revision) {
+        return Err(format!("an event at {at} is in the batch after {after} through {revision}"));
     }
     if revision <= after {
         return Err(format!("a batch goes from {after} to {revision}"));

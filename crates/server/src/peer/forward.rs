@@ -110,11 +110,6 @@ pub(crate) fn is_keyed(path: &str) -> bool {
     [PUT, DELETE_RANGE, TXN].contains(&path)
 }
 
-/// The service of a path that is a call's.
-fn service_of(path: &str) -> &str {
-    path.trim_start_matches('/').split_once('/').map_or(path, |(service, _)| service)
-}
-
 /// Whether a call between members lasts for as long as they like.
 pub(crate) fn is_endless(path: &str) -> bool {
     [KEEP_ALIVE, "/orlop.peer.v1.Peer/Follow", OWN].contains(&path)
@@ -203,13 +198,13 @@ impl Forwarding<'_> {
             };
             let (head, body) = (head.clone(), Body::new(Full::new(body.clone())));
             let response = match route {
-                Route::Here if place.is_none() => {
-                    return Ok(Forwarded::Here(Request::from_parts(head, body)));
-                }
-                Route::Here => {
-                    let service = service_of(head.uri.path()).to_owned();
-                    Some(self.here.carry_out(&service, Request::from_parts(head, body)).await)
-                }
+                Route::Here => match place.and(forwarded_service(head.uri.path())) {
+                    None => return Ok(Forwarded::Here(Request::from_parts(head, body))),
+                    // It may be another one's after all.
+                    Some(service) => {
+                        Some(self.here.carry_out(service, Request::from_parts(head, body)).await)
+                    }
+                },
                 Route::There(connection) => self.send(&head, body, (&connection, late)).await?,
                 Route::Nowhere => return Err(EtcdError::Unhealthy.into()),
             };

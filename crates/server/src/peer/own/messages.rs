@@ -1,15 +1,13 @@
 //! From and to the messages between a leader and its owners.
 
-use std::sync::Arc;
-
 use layout::log::{Epoch, PartitionId, Slot};
-use model::{Event, LeaseId, Revision};
+use model::{LeaseId, Revision};
 use partition::{Detached, FromOwner, Grant, Settled, Tenure, ToOwner};
 use proto::peer as wire;
 use proto::peer::own_request::Said as FromOwnerSaid;
 use proto::peer::own_response::Said as ToOwnerSaid;
 
-use crate::peer::convert::{event_from_wire, event_to_wire, revision_from_wire};
+use crate::peer::convert::{event_to_wire, events_from_wire, revision_from_wire};
 
 /// What an owner says, for the leader.
 pub(in crate::peer) fn from_owner_to_wire(message: FromOwner) -> wire::OwnRequest {
@@ -128,20 +126,6 @@ fn granted_from_wire(granted: wire::Granted) -> Result<Result<Grant, String>, St
         compacted: compacted.map(revision_from_wire).transpose()?,
         attachable: attachable.into_iter().map(LeaseId).collect(),
     }))
-}
-
-/// Events in the order of their revisions.
-fn events_from_wire(events: Vec<wire::Event>) -> Result<Vec<Arc<Event>>, String> {
-    let mut read: Vec<Arc<Event>> = Vec::with_capacity(events.len());
-    for event in events {
-        let event = event_from_wire(event)?;
-        let at = event.change.revision;
-        if read.last().is_some_and(|last| at < last.change.revision) || event.change.previous >= at {
-            return Err(format!("an event at {at} is out of order"));
-        }
-        read.push(Arc::new(event));
-    }
-    Ok(read)
 }
 
 fn tenure_to_wire(Tenure { partition: PartitionId(partition), epoch: Epoch(epoch) }: Tenure) -> wire::Tenure {
